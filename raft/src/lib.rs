@@ -1,1 +1,12 @@
-//! The replicated control plane.
+//! The replicated control plane: data model, commands, state machine, samples, storage and transport.
+//!
+//! A change of intent goes request -> [`command::Command`] -> Raft log -> [`state::State::apply`], on every peer
+//! alike. This package never reaches a managed host, and what `apply` calls never reads a clock, a random source
+//! or an unordered map. Other packages come in through [`handle`] alone. `DESIGN.md` tells the life of a
+//! command, the formats and their versions, and what survives which crash.
+
+pub mod codec;
+pub mod command;
+pub mod consensus;
+pub mod model;
+pub mod series;

@@ -1,0 +1,6 @@
+//! Agreement: openraft, bound to our log, our state machine and our transport. No other module names openraft,
+//! and what is stored or sent are our own mirrors of its types, so that an upgrade of it changes no format.
+
+mod types;
+
+pub use types::{Answer, LogPosition, Payload, PeerAddress, TypeConfig};

@@ -1,0 +1,38 @@
+//! The replicated data: what a control plane is told, and what it knows.
+//!
+//! Configuration objects ([`Spec`]) are written by people; runs, tasks, sessions, assignments and events
+//! are made by [`crate::state::State`]. Nothing here does I/O or reads a clock. Every type is part of the
+//! stored and sent format: variants and fields are only ever appended, under a new schema number
+//! (`raft/DESIGN.md`).
+
+mod action;
+mod counter;
+mod credentials;
+mod event;
+mod ids;
+mod inventory;
+mod name;
+mod object;
+mod peer;
+mod run;
+mod series;
+mod task;
+mod time;
+mod trigger;
+mod value;
+
+pub use action::{Action, ActionKind, CommandAction, OnExecutorLoss, Retry, RetryOn, Spread};
+pub use counter::{ClusterSelector, Counter, CounterSource, Parse, SshCounter};
+pub use credentials::{Role, Sealed, Secret, Token, User};
+pub use event::{Actor, Event, EventKind, Evidence};
+pub use ids::{EventId, PeerId, RequestId, RunId, TaskId};
+pub use inventory::{Cluster, File, HostKeyPolicy, MaintenanceWindow, Node, SshProfile, WindowScope};
+pub use name::{InvalidName, Name};
+pub use object::{Kind, Meta, Object, Spec};
+pub use peer::{Assignment, Capabilities, JoinToken, Peer, PeerRole, Session};
+pub use run::{Cause, Run, RunState, RunStep, Scope, StepState};
+pub use series::{CheckOutput, CheckStatus, FailureKind, SeriesKey};
+pub use task::{Attempt, Executor, OutputChunk, OutputTotals, Stream, Task, TaskState};
+pub use time::{Clock, Elapsed, Timestamp};
+pub use trigger::{Aggregate, Condition, Matching, NoData, OnFailure, Operator, Per, Step, Target, Trigger};
+pub use value::Value;

@@ -1,0 +1,76 @@
+//! One counter at one place, and what became of its last reading.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Name, Timestamp};
+
+/// Names a series: one counter at one place.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct SeriesKey {
+    /// The counter.
+    pub counter: Name,
+    /// The node.
+    pub node: Name,
+    /// The JVM profile, for counters read over JMX.
+    pub jvm: Option<Name>,
+    /// Which of the values the counter yields there; at most 200 bytes.
+    pub instance: Option<Arc<str>>,
+}
+
+/// How the last reading of a counter on a node went: the reason why series have no data.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// When the last reading was due.
+    pub last: Timestamp,
+    /// Why it failed; absent where it did not.
+    pub failure: Option<(FailureKind, String)>,
+    /// Failures in a row.
+    pub failures_in_row: u32,
+    /// Failures since the counter is collected on this node.
+    pub failures_total: u64,
+    /// What the script printed, as last reported.
+    pub output: Option<CheckOutput>,
+}
+
+/// Why a reading yielded nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// The node could not be reached or logged in to.
+    Unreachable,
+    /// The host key is not the recorded one, or none is trusted.
+    HostKey,
+    /// Credentials were refused.
+    Authentication,
+    /// It took longer than the counter's timeout.
+    TimedOut,
+    /// The script failed: exit code or signal.
+    Exit,
+    /// The output was not what `parse` expects.
+    Parse,
+    /// More output than is read.
+    TooMuchOutput,
+    /// What the counter refers to is missing: a secret, a file.
+    Configuration,
+}
+
+/// What a script printed, cut to [`CheckOutput::BYTES_MAX`] a stream.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CheckOutput {
+    /// When the reading was due.
+    pub at: Timestamp,
+    /// Standard output, as bytes came.
+    pub stdout: Vec<u8>,
+    /// Standard error, as bytes came.
+    pub stderr: Vec<u8>,
+    /// Exit code; absent after a signal or a timeout.
+    pub exit_code: Option<i32>,
+    /// How long it took.
+    pub duration_ms: u32,
+}
+
+impl CheckOutput {
+    /// What is kept of each stream, in bytes.
+    pub const BYTES_MAX: usize = 4096;
+}

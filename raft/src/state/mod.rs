@@ -1,0 +1,363 @@
+//! The state machine: what the log's entries make of one another.
+//!
+//! [`State::apply`] is a pure function of the state and the entry. It reads no clock, no random source and no
+//! unordered map; time enters with [`Command::Tick`] and with samples. A bad command is a [`Rejection`], the
+//! same on every peer. Decisions are made here: triggers, who collects a node, who executes a task.
+//!
+//! One file per area: `config` (objects), `samples` (samples and checks), `triggers`, `runs` and `tasks`,
+//! `sessions` (who is alive, who does what), `peers` (who belongs), `clock` (what passes with time), `events`.
+
+mod clock;
+mod config;
+mod events;
+mod keys;
+mod notice;
+mod peers;
+mod runs;
+mod samples;
+mod sessions;
+mod table;
+mod tasks;
+mod validate;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use config::Preview;
+pub use notice::Notice;
+pub use table::{RowChange, Table};
+
+use crate::codec;
+use crate::command::{Command, Outcome, Proposal, Rejection, RejectionKind, Reply};
+use crate::model::{
+    Assignment, CheckStatus, Clock, Elapsed, Event, EventId, JoinToken, Kind, Name, Object, OutputChunk, Peer,
+    PeerId, RequestId, Run, RunId, Session, Task, TaskId,
+};
+use crate::series::SeriesStore;
+
+/// How long a peer's session lives without renewal.
+pub const SESSION_TTL: std::time::Duration = std::time::Duration::from_secs(2);
+/// How many outcomes of named requests are remembered, and for how long.
+const REQUESTS_KEPT_MAX: usize = 50_000;
+const REQUESTS_KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// How many finished runs are kept.
+const FINISHED_RUNS_KEPT_MAX: usize = 10_000;
+
+/// Everything the control plane knows. See the module for what may change it.
+pub struct State {
+    globals: Globals,
+    globals_changed: bool,
+    objects: Table<(Kind, Name), Object>,
+    file_versions: Table<(Name, u64), FileVersion>,
+    host_keys: Table<Name, Vec<String>>,
+    checks: Table<(Name, Name), CheckStatus>,
+    peers: Table<PeerId, Peer>,
+    join_tokens: Table<[u8; 32], JoinToken>,
+    sessions: Table<PeerId, Session>,
+    assignments: Table<Name, Assignment>,
+    runs: Table<RunId, Run>,
+    tasks: Table<TaskId, Task>,
+    outputs: Table<(TaskId, u64), OutputChunk>,
+    events: Table<EventId, Event>,
+    requests: Table<RequestId, Remembered>,
+    series: SeriesStore,
+
+    indexes: Indexes,
+    notices: BTreeSet<Notice>,
+}
+
+/// Counters and the clock: one row.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+struct Globals {
+    clock: Clock,
+    next_peer: u64,
+    next_session: u64,
+    next_run: u64,
+    next_task: u64,
+    next_event: u64,
+    /// Serial numbers of certificates that are refused.
+    revoked: BTreeSet<Vec<u8>>,
+}
+
+/// An older content of a file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FileVersion {
+    /// When it was put, on the replicated wall clock.
+    pub at: crate::model::Timestamp,
+    /// The content.
+    pub content: std::sync::Arc<[u8]>,
+}
+
+/// The outcome of a named request.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+struct Remembered {
+    expires: Elapsed,
+    outcome: Outcome,
+}
+
+/// Derived from the tables, rebuilt at load, never stored.
+#[derive(Default)]
+struct Indexes {
+    /// Nodes by cluster.
+    nodes: BTreeMap<Name, BTreeSet<Name>>,
+    /// Tokens by hash.
+    tokens: BTreeMap<[u8; 32], Name>,
+    /// Triggers by the counter they read.
+    triggers: BTreeMap<Name, BTreeSet<Name>>,
+    /// Tasks that have not ended.
+    open_tasks: BTreeSet<TaskId>,
+    /// Tasks that wait for a peer, in the order they came.
+    queued_tasks: BTreeSet<TaskId>,
+    /// Runs that have not ended.
+    open_runs: BTreeSet<RunId>,
+    /// Named requests by when they are forgotten.
+    request_expiry: BTreeSet<(Elapsed, RequestId)>,
+}
+
+/// Prefix bytes of the tables' rows. They are the format: never reuse one. The series store has `d`, `h`, `i`.
+mod prefix {
+    pub(super) const GLOBALS: u8 = b'g';
+    pub(super) const OBJECTS: u8 = b'O';
+    pub(super) const FILE_VERSIONS: u8 = b'F';
+    pub(super) const HOST_KEYS: u8 = b'K';
+    pub(super) const CHECKS: u8 = b'C';
+    pub(super) const PEERS: u8 = b'P';
+    pub(super) const JOIN_TOKENS: u8 = b'J';
+    pub(super) const SESSIONS: u8 = b'S';
+    pub(super) const ASSIGNMENTS: u8 = b'A';
+    pub(super) const RUNS: u8 = b'R';
+    pub(super) const TASKS: u8 = b'T';
+    pub(super) const OUTPUTS: u8 = b'U';
+    pub(super) const EVENTS: u8 = b'E';
+    pub(super) const REQUESTS: u8 = b'Q';
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::new()
+    }
+}
+
+impl State {
+    /// The state before the first entry.
+    pub fn new() -> State {
+        State {
+            globals: Globals::default(),
+            globals_changed: true,
+            objects: Table::new(prefix::OBJECTS),
+            file_versions: Table::new(prefix::FILE_VERSIONS),
+            host_keys: Table::new(prefix::HOST_KEYS),
+            checks: Table::new(prefix::CHECKS),
+            peers: Table::new(prefix::PEERS),
+            join_tokens: Table::new(prefix::JOIN_TOKENS),
+            sessions: Table::new(prefix::SESSIONS),
+            assignments: Table::new(prefix::ASSIGNMENTS),
+            runs: Table::new(prefix::RUNS),
+            tasks: Table::new(prefix::TASKS),
+            outputs: Table::new(prefix::OUTPUTS),
+            events: Table::new(prefix::EVENTS),
+            requests: Table::new(prefix::REQUESTS),
+            series: SeriesStore::new(),
+            indexes: Indexes::default(),
+            notices: BTreeSet::new(),
+        }
+    }
+
+    /// Applies the entry at `index`. Pure: the same state and the same entry give the same state and outcome.
+    pub fn apply(&mut self, index: u64, proposal: &Proposal) -> Outcome {
+        if let Some(request) = proposal.request
+            && let Some(remembered) = self.requests.get(&request)
+        {
+            return remembered.outcome.clone();
+        }
+        let outcome = self.apply_command(index, proposal);
+        if let Some(request) = proposal.request {
+            self.remember(request, outcome.clone());
+        }
+        outcome
+    }
+
+    fn apply_command(&mut self, index: u64, proposal: &Proposal) -> Outcome {
+        let actor = &proposal.actor;
+        match &proposal.command {
+            Command::Tick { delta_ms, wall } => self.tick(index, *delta_ms, *wall),
+            Command::Configure(changes) => self.configure(index, actor, changes),
+            Command::Samples(batch) => self.take_samples(index, batch),
+            Command::Checks(batch) => self.take_checks(batch),
+            Command::OpenSession { peer, boot, capabilities, api_url } => {
+                self.open_session(*peer, *boot, capabilities, api_url)
+            }
+            Command::RenewSession { peer, epoch } => self.renew_session(*peer, *epoch),
+            Command::CloseSession { peer, epoch, draining } => self.close_session(*peer, *epoch, *draining),
+            Command::StartRun(start) => self.start_run(actor, start),
+            Command::ExecuteTrigger { trigger, node } => self.execute_trigger(actor, trigger, node.as_ref()),
+            Command::CancelRun(run) => self.cancel_run(*run),
+            Command::CancelTask(task) => self.cancel_task(*task),
+            Command::RetryRun(run) => self.retry_run(actor, *run),
+            Command::TaskReports(reports) => self.take_reports(reports),
+            Command::RecordHostKey { node, key } => self.record_host_key(node, key),
+            Command::SetHostKeys { node, keys } => self.set_host_keys(actor, node, keys),
+            Command::CreateJoinToken { hash, ttl_ms, role } => self.create_join_token(*hash, *ttl_ms, *role),
+            Command::AdmitPeer { token, name, peer_addr, api_url } => {
+                self.admit_peer(token.as_ref(), name, peer_addr, api_url)
+            }
+            Command::RecordCertificate { peer, serial } => self.record_certificate(*peer, serial),
+            Command::SetPeerRole { peer, role } => self.set_peer_role(actor, *peer, *role),
+            Command::RemovePeer(peer) => self.remove_peer(actor, *peer),
+            // The machine that applies compares; state does not change.
+            Command::VerifyDigest { .. } => Ok(Reply::Done),
+        }
+    }
+
+    fn remember(&mut self, request: RequestId, outcome: Outcome) {
+        while self.requests.len() >= REQUESTS_KEPT_MAX {
+            let Some((_, oldest)) = self.indexes.request_expiry.pop_first() else { break };
+            self.requests.remove(&oldest);
+        }
+        let expires = self.globals.clock.elapsed + REQUESTS_KEPT_FOR;
+        self.indexes.request_expiry.insert((expires, request));
+        self.requests.insert(request, Remembered { expires, outcome });
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        self.notices.insert(notice);
+    }
+
+    /// What changed since the last call.
+    pub fn take_notices(&mut self) -> BTreeSet<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// The rows that changed since the last call, for the checkpoint.
+    pub fn drain_changes(&mut self) -> Vec<RowChange> {
+        let mut out = Vec::new();
+        if std::mem::take(&mut self.globals_changed) {
+            let globals = self.globals.clone();
+            out.push(RowChange {
+                key: vec![prefix::GLOBALS],
+                value: Some(Box::new(move || codec::encode_plain(&globals))),
+            });
+        }
+        self.objects.drain_changes(&mut out);
+        self.file_versions.drain_changes(&mut out);
+        self.host_keys.drain_changes(&mut out);
+        self.checks.drain_changes(&mut out);
+        self.peers.drain_changes(&mut out);
+        self.join_tokens.drain_changes(&mut out);
+        self.sessions.drain_changes(&mut out);
+        self.assignments.drain_changes(&mut out);
+        self.runs.drain_changes(&mut out);
+        self.tasks.drain_changes(&mut out);
+        self.outputs.drain_changes(&mut out);
+        self.events.drain_changes(&mut out);
+        self.requests.drain_changes(&mut out);
+        out
+    }
+
+    /// Restores a checkpoint's rows.
+    ///
+    /// # Errors
+    /// [`codec::Error`] where a row is damaged or of a table that this version does not know.
+    pub fn load(rows: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<State, codec::Error> {
+        let mut state = State::new();
+        for (key, value) in rows {
+            state.load_row(&key, &value)?;
+        }
+        state.globals_changed = false;
+        state.rebuild_indexes();
+        Ok(state)
+    }
+
+    fn load_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), codec::Error> {
+        let (table, rest) = key.split_first().ok_or_else(|| codec::Error::corrupt("row key"))?;
+        match *table {
+            prefix::GLOBALS => self.globals = codec::decode_plain(value)?,
+            prefix::OBJECTS => self.objects.load(rest, value)?,
+            prefix::FILE_VERSIONS => self.file_versions.load(rest, value)?,
+            prefix::HOST_KEYS => self.host_keys.load(rest, value)?,
+            prefix::CHECKS => self.checks.load(rest, value)?,
+            prefix::PEERS => self.peers.load(rest, value)?,
+            prefix::JOIN_TOKENS => self.join_tokens.load(rest, value)?,
+            prefix::SESSIONS => self.sessions.load(rest, value)?,
+            prefix::ASSIGNMENTS => self.assignments.load(rest, value)?,
+            prefix::RUNS => self.runs.load(rest, value)?,
+            prefix::TASKS => self.tasks.load(rest, value)?,
+            prefix::OUTPUTS => self.outputs.load(rest, value)?,
+            prefix::EVENTS => self.events.load(rest, value)?,
+            prefix::REQUESTS => self.requests.load(rest, value)?,
+            other => {
+                return Err(codec::Error::Corrupt {
+                    what: "checkpoint".to_string(),
+                    detail: format!("it has a table `{}` that this version does not know", other.escape_ascii()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn rebuild_indexes(&mut self) {
+        self.indexes = Indexes::default();
+        let objects: Vec<_> = self.objects.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
+        for ((_, name), object) in &objects {
+            self.index_object(name, object);
+        }
+        for (id, task) in self.tasks.iter() {
+            if !task.state.is_final() {
+                self.indexes.open_tasks.insert(*id);
+            }
+            if task.state == crate::model::TaskState::Queued {
+                self.indexes.queued_tasks.insert(*id);
+            }
+        }
+        for (id, run) in self.runs.iter() {
+            if run.state == crate::model::RunState::Running {
+                self.indexes.open_runs.insert(*id);
+            }
+        }
+        for (request, remembered) in self.requests.iter() {
+            self.indexes.request_expiry.insert((remembered.expires, *request));
+        }
+    }
+
+    /// A digest of the whole logical state, equal on peers that have applied the same entries.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        context.update(&codec::encode_plain(&self.globals));
+        self.objects.digest(&mut context);
+        self.file_versions.digest(&mut context);
+        self.host_keys.digest(&mut context);
+        self.checks.digest(&mut context);
+        self.peers.digest(&mut context);
+        self.join_tokens.digest(&mut context);
+        self.sessions.digest(&mut context);
+        self.assignments.digest(&mut context);
+        self.runs.digest(&mut context);
+        self.tasks.digest(&mut context);
+        self.outputs.digest(&mut context);
+        self.events.digest(&mut context);
+        self.requests.digest(&mut context);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        digest
+    }
+
+    /// The replicated clock.
+    pub fn clock(&self) -> Clock {
+        self.globals.clock
+    }
+
+    /// Samples.
+    pub fn series(&self) -> &SeriesStore {
+        &self.series
+    }
+
+    /// Samples, to confirm blocks that are stored. Nothing else outside apply may change them.
+    pub fn series_mut(&mut self) -> &mut SeriesStore {
+        &mut self.series
+    }
+
+    fn too_many(message: String) -> Rejection {
+        Rejection::new(RejectionKind::TooMany, message)
+    }
+}
