@@ -1,1 +1,2 @@
 //! rscaler.
+pub mod collectors;
