@@ -1,1 +1,3 @@
 //! The replicated control plane.
+
+pub mod series;
