@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::session::{Control, Session};
-use super::stdin::{self, Queue};
+use super::stdin::{self, Overdrawn, Queue};
 use super::{USER, process};
 
 /// The most connections to one host; more wait to be accepted.
@@ -301,10 +301,12 @@ impl Handler for Connection {
         data: &[u8],
         _session: &mut server::Session,
     ) -> Result<(), Self::Error> {
-        if let Some(Slot::Running { queue: Some(queue), control }) = self.channels.get(&channel)
-            && queue.push(data).is_err()
-        {
-            control.overdrawn.cancel();
+        if let Some(Slot::Running { queue: Some(queue), control }) = self.channels.get(&channel) {
+            match queue.push(data) {
+                Ok(Duration::ZERO) => (),
+                Ok(pause) => tokio::time::sleep(pause).await,
+                Err(Overdrawn) => control.overdrawn.cancel(),
+            }
         }
         Ok(())
     }
