@@ -1,3 +1,4 @@
 //! rscaler.
 pub mod collectors;
 pub mod demo;
+pub mod ssh;

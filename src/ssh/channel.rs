@@ -1,0 +1,130 @@
+//! One session channel: what it sends, and that it is closed whatever happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::timeout;
+
+use super::connection::Inner;
+
+/// How long we wait for a closed channel to be confirmed. sshd confirms only when the process it started has ended, which a
+/// process that hangs in the kernel does late or never.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What a session channel says.
+#[derive(Debug)]
+pub(super) enum Event {
+    Stdout(Bytes),
+    Stderr(Bytes),
+    /// Exit code of the process sshd started.
+    Exit(u32),
+    /// Name of the signal that ended it, without `SIG`.
+    Signal(String),
+    /// The server refused a request on this channel.
+    Failure,
+    /// No more output.
+    Eof,
+    /// The channel is closed, in order if the connection still stands.
+    Closed,
+}
+
+/// An open session channel. Dropped, it is closed and read to its end in the background; only then its place among the
+/// server's sessions counts as free.
+pub(super) struct Session {
+    halves: Option<(ChannelReadHalf, Arc<Writer>)>,
+    place: Option<Place>,
+    held: Vec<OwnedSemaphorePermit>,
+}
+
+/// The writing side of a [`Session`].
+pub(super) type Writer = ChannelWriteHalf<Msg>;
+
+/// A place among the server's sessions, given back when dropped.
+pub(super) struct Place {
+    connection: Arc<Inner>,
+}
+
+impl Place {
+    pub(super) fn take(connection: &Arc<Inner>) -> Self {
+        connection.sessions.send_modify(|count| *count += 1);
+        Self { connection: connection.clone() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connection.sessions.send_modify(|count| *count -= 1);
+    }
+}
+
+/// How many sessions are open on a connection; changes wake who waits for a free one.
+pub(super) type SessionCount = watch::Sender<usize>;
+
+impl Session {
+    pub(super) fn new(channel: Channel<Msg>, place: Place) -> Self {
+        let (read, write) = channel.split();
+        Self { halves: Some((read, Arc::new(write))), place: Some(place), held: Vec::new() }
+    }
+
+    /// Keeps a permit until the session's process has ended, as far as the server tells.
+    pub(super) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.held.push(permit);
+    }
+
+    /// Gives the held permits back, for a session that goes on.
+    pub(super) fn release(&mut self) {
+        self.held.clear();
+    }
+
+    /// The writing side. It may outlive the session; writes then fail.
+    pub(super) fn writer(&self) -> Arc<Writer> {
+        let (_, write) = self.halves.as_ref().expect("halves are taken only in drop");
+        write.clone()
+    }
+
+    /// The next event; after `Closed` always `Closed` again. Cancel safe.
+    pub(super) async fn next(&mut self) -> Event {
+        let (read, _) = self.halves.as_mut().expect("halves are taken only in drop");
+        loop {
+            return match read.wait().await {
+                Some(ChannelMsg::Data { data }) => Event::Stdout(data),
+                Some(ChannelMsg::ExtendedData { data, ext: 1 }) => Event::Stderr(data),
+                Some(ChannelMsg::ExitStatus { exit_status }) => Event::Exit(exit_status),
+                Some(ChannelMsg::ExitSignal { signal_name, .. }) => Event::Signal(signal_text(&signal_name)),
+                Some(ChannelMsg::Failure) => Event::Failure,
+                Some(ChannelMsg::Eof) => Event::Eof,
+                Some(ChannelMsg::Close) | None => Event::Closed,
+                Some(_) => continue,
+            };
+        }
+    }
+}
+
+fn signal_text(signal: &russh::Sig) -> String {
+    match signal {
+        russh::Sig::Custom(name) => name.chars().take(20).collect(),
+        known => format!("{known:?}"),
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (Some((mut read, write)), place) = (self.halves.take(), self.place.take()) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let held = std::mem::take(&mut self.held);
+        runtime.spawn(async move {
+            let _ = timeout(CLOSE_TIMEOUT, async {
+                // An error means that the connection is gone, and the channel with it.
+                if write.close().await.is_ok() {
+                    while read.wait().await.is_some() {}
+                }
+            })
+            .await;
+            drop((place, held));
+        });
+    }
+}
