@@ -71,6 +71,8 @@ pub struct State {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 struct Globals {
     clock: Clock,
+    /// The term of the last tick.
+    tick_term: u64,
     next_peer: u64,
     next_session: u64,
     next_assignment: u64,
@@ -196,7 +198,9 @@ impl State {
     fn apply_command(&mut self, index: u64, proposal: &Proposal) -> Outcome {
         let actor = &proposal.actor;
         match &proposal.command {
-            Command::Tick { first, delta_ms, wall } => self.tick(index, *first, *delta_ms, *wall),
+            Command::Tick { term, first, delta_ms, wall } => {
+                self.tick(index, *term, *first, *delta_ms, *wall)
+            }
             Command::Configure(changes) => self.configure(index, actor, changes),
             Command::Samples(batch) => self.take_samples(index, batch),
             Command::Checks(batch) => self.take_checks(batch),
