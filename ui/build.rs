@@ -10,7 +10,9 @@ use std::{env, fs};
 fn main() {
     let web = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("web");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("ui");
-    for watched in ["src", "index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.js"] {
+    for watched in
+        ["src", "index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.js"]
+    {
         println!("cargo::rerun-if-changed=web/{watched}");
     }
     // Nothing of an earlier build may stay.
@@ -20,7 +22,10 @@ fn main() {
         say_instead(&out, "This peer was built without its web interface.");
     } else if let Err(why) = build(&web, &out) {
         println!("cargo::warning=the web interface is not built: {why}");
-        say_instead(&out, "This peer was built without its web interface: Node.js with npm was missing, or failed.");
+        say_instead(
+            &out,
+            "This peer was built without its web interface: Node.js with npm was missing, or failed.",
+        );
     }
 }
 

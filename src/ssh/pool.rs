@@ -412,3 +412,7 @@ enum Found {
     Ready(Connection),
     Dialling(watch::Receiver<DialResult>),
 }
+
+#[cfg(test)]
+#[path = "pool_test.rs"]
+mod tests;

@@ -10,7 +10,7 @@ const DELTA_MAX_MS: u32 = 2_000;
 impl State {
     pub(super) fn tick(
         &mut self,
-        _index: u64,
+        index: u64,
         term: u64,
         first: bool,
         delta_ms: u32,
@@ -32,6 +32,7 @@ impl State {
         self.expire_tasks();
         self.expire_requests();
         self.expire_join_tokens();
+        self.expire_samples(index);
         self.dispatch();
         Ok(Reply::Done)
     }

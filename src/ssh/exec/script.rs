@@ -146,7 +146,7 @@ for _o in "$HOME/.rscaler/$1"/* "/var/tmp/rscaler-$_u/$1"/*; do
   if [ -n "$_pid" ] && [ "$_bt" = "$_now" ] && kill -s 0 "$_pid" 2>/dev/null; then
     _is=-
     { read -r _is </proc/$_pid/stat && _is=${_is##*) } && set -- "$1" $_is && _is=${21}; } 2>/dev/null
-    [ "$_is" = "$_st" ] && _alive=yes
+    case $2 in Z|X) ;; *) [ "$_is" = "$_st" ] && _alive=yes;; esac
   fi
   printf '%s %s %s %s\n' "$_b" "$_s" "$_c" "$_alive"
 done

@@ -220,7 +220,7 @@ fn parse_hello(value: &[u8]) -> Option<(Isolation, u32)> {
 impl Drop for Kept {
     fn drop(&mut self) {
         let (true, Some(session)) = (self.in_doubt, self.session.take()) else { return };
-        // Dropped first: what still floods in must be read while we wait for the kill.
+        // Dropped first: what still floods in is then read while we wait for the kill.
         drop(session);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (connection, kill) = (self.connection.clone(), bootstrap::kill(self.isolation, self.pid));

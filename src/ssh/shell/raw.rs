@@ -61,6 +61,9 @@ pub(super) async fn run(
         None if seen => return Err(inner.lost()),
         None => CheckEnd::TimedOut,
     };
+    if !seen {
+        session.cut();
+    }
     let (stdout, more_stdout) = stdout.finish();
     let (stderr, more_stderr) = stderr.finish();
     Ok(CheckOutput {

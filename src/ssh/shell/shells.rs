@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -40,6 +41,8 @@ pub(in crate::ssh) struct Shells {
     no_shell: Mutex<Option<String>>,
     /// How long each script took last, by its hash.
     paces: Mutex<HashMap<u64, Duration>>,
+    /// Shells started on this connection so far.
+    started: AtomicUsize,
 }
 
 impl Shells {
@@ -51,6 +54,7 @@ impl Shells {
             max: Mutex::new(max),
             no_shell: Mutex::default(),
             paces: Mutex::default(),
+            started: AtomicUsize::new(0),
         }
     }
 
@@ -78,6 +82,16 @@ impl Shells {
     pub(in crate::ssh) fn close_all(&self) {
         let all = std::mem::take(&mut *self.idle.lock());
         drop(all);
+    }
+
+    #[cfg(test)]
+    pub(super) fn started(&self) -> usize {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(super) fn isolation(&self) -> Vec<bootstrap::Isolation> {
+        self.idle.lock().iter().map(|(kept, _)| kept.isolation).collect()
     }
 
     /// Called by who holds a place and found the server full: answers whether another place is taken too, so that this
@@ -198,6 +212,7 @@ async fn find(
         };
         match Kept::start(inner, session).await? {
             Started::Shell(kept) => {
+                shells.started.fetch_add(1, Ordering::Relaxed);
                 permits.push(place);
                 return Ok((permits, Way::Shell(kept)));
             }
