@@ -8,5 +8,8 @@
 pub mod codec;
 pub mod command;
 pub mod consensus;
+pub mod identity;
 pub mod model;
+pub mod network;
+pub mod secrets;
 pub mod series;
