@@ -8,8 +8,13 @@
 pub mod codec;
 pub mod command;
 pub mod consensus;
+pub mod decide;
+pub mod handle;
 pub mod identity;
 pub mod model;
 pub mod network;
+pub mod replica;
 pub mod secrets;
 pub mod series;
+pub mod solo;
+pub mod state;
