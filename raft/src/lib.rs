@@ -10,3 +10,4 @@ pub mod command;
 pub mod consensus;
 pub mod model;
 pub mod series;
+pub mod store;
