@@ -27,6 +27,8 @@ pub struct Proposal {
 pub enum Command {
     /// Moves the replicated clock; proposed by the leader, at least every second. Deadlines pass here.
     Tick {
+        /// Whether it is the leader's first since it was elected: every session gets a full life once more.
+        first: bool,
         /// Monotonic time since the leader's own last tick, in ms; 0 for its first. At most 2,000.
         delta_ms: u32,
         /// The leader's wall clock.

@@ -1,1 +1,218 @@
-//! The only door of this package: propose commands, read state, watch changes, manage peers.
+//! The only door of this package: propose commands, read state, wait for changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+
+use crate::codec;
+use crate::command::{Command, Outcome, Proposal, Rejection, Reply};
+use crate::consensus::Payload;
+use crate::model::{Actor, PeerId, RequestId};
+use crate::replica::{Committed, Replica};
+use crate::secrets::Keyring;
+use crate::series::BlockSource;
+use crate::state::State;
+
+/// How long a proposal is tried before the caller is told that no leader could be found.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What agreement offers. Implemented over openraft by [`crate::consensus`], and by a single in-memory peer for
+/// tests of other packages ([`crate::solo`]).
+#[async_trait::async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Commits a payload and gives its outcome. Followers forward to the leader; elections are waited for until
+    /// `deadline`, with the same payload.
+    async fn propose(&self, payload: Payload, deadline: Instant) -> Result<Outcome, EngineError>;
+    /// An index such that a local read after it is linearizable.
+    async fn read_index(&self, deadline: Instant) -> Result<u64, EngineError>;
+    /// Who leads, as known here.
+    fn leadership(&self) -> watch::Receiver<Leadership>;
+    /// Raft's members, as known here; the leader knows best.
+    async fn members(&self) -> Vec<Member>;
+    /// Hands leadership to a voter.
+    async fn transfer_leader(&self, to: PeerId, deadline: Instant) -> Result<(), EngineError>;
+}
+
+/// Why agreement could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// Nothing happened; it may be tried again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It may have happened. The same request may be repeated only under the same request id.
+    #[error("it is not known whether this happened: {0}")]
+    Unknown(String),
+    /// It cannot be done: too large, no such peer, disk full.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Who leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Leadership {
+    /// This peer.
+    pub local: PeerId,
+    /// The leader, where one is known.
+    pub leader: Option<PeerId>,
+    /// The term.
+    pub term: u64,
+}
+
+impl Leadership {
+    /// Whether this peer leads.
+    pub fn is_local(&self) -> bool {
+        self.leader == Some(self.local)
+    }
+}
+
+/// A member of the Raft group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// The peer.
+    pub peer: PeerId,
+    /// Where it is reached by peers.
+    pub addr: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// The last entry known to be in its log; absent where only the leader knows.
+    pub last_log: Option<u64>,
+    /// The last entry it has applied, where known.
+    pub applied: Option<u64>,
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The state refused it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// Agreement could not be had.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// A peer, from inside. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    replica: Arc<Replica>,
+    engine: Arc<dyn Engine>,
+    blocks: Arc<dyn BlockSource>,
+    keyring: Arc<Keyring>,
+}
+
+impl Handle {
+    /// Joins the parts of a peer.
+    pub fn new(
+        replica: Arc<Replica>,
+        engine: Arc<dyn Engine>,
+        blocks: Arc<dyn BlockSource>,
+        keyring: Arc<Keyring>,
+    ) -> Handle {
+        Handle { replica, engine, blocks, keyring }
+    }
+
+    /// Commits a command that may be repeated without harm, and gives its reply.
+    ///
+    /// # Errors
+    /// [`SubmitError`].
+    pub async fn submit(&self, actor: Actor, command: Command) -> Result<Reply, SubmitError> {
+        self.submit_within(PATIENCE, None, actor, command).await
+    }
+
+    /// Commits a command under a request id: a repetition is answered as the first try was.
+    ///
+    /// # Errors
+    /// [`SubmitError`].
+    pub async fn submit_once(
+        &self,
+        request: RequestId,
+        actor: Actor,
+        command: Command,
+    ) -> Result<Reply, SubmitError> {
+        self.submit_within(PATIENCE, Some(request), actor, command).await
+    }
+
+    /// Commits a command, trying for `patience` to find a leader.
+    ///
+    /// # Errors
+    /// [`SubmitError`].
+    pub async fn submit_within(
+        &self,
+        patience: Duration,
+        request: Option<RequestId>,
+        actor: Actor,
+        command: Command,
+    ) -> Result<Reply, SubmitError> {
+        let payload =
+            Payload::encode(&Proposal { request, actor, command }).map_err(|error| match error {
+                codec::Error::TooLarge { .. } => EngineError::Refused(error.to_string()),
+                other => EngineError::Refused(format!("the command cannot be encoded: {other}")),
+            })?;
+        Ok(self.engine.propose(payload, Instant::now() + patience).await??)
+    }
+
+    /// Reads the state as applied here. `look` runs under a lock that holds up apply: copy and return.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        self.replica.read(look)
+    }
+
+    /// Waits until reads here see everything that was acknowledged anywhere before this call.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] where no leader confirms in time or this peer lags too far behind.
+    pub async fn linearize(&self) -> Result<u64, EngineError> {
+        let deadline = Instant::now() + PATIENCE;
+        let index = self.engine.read_index(deadline).await?;
+        let patience = deadline.saturating_duration_since(Instant::now());
+        if self.replica.wait_applied(index, patience).await {
+            Ok(index)
+        } else {
+            Err(EngineError::Unavailable("this peer lags behind the leader".to_string()))
+        }
+    }
+
+    /// The index of the last entry applied here.
+    pub fn applied(&self) -> u64 {
+        self.replica.applied()
+    }
+
+    /// What is changed from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Committed> {
+        self.replica.subscribe()
+    }
+
+    /// Who leads; changes as elections do.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.engine.leadership()
+    }
+
+    /// This peer.
+    pub fn local(&self) -> PeerId {
+        self.engine.leadership().borrow().local
+    }
+
+    /// Raft's members, as known here.
+    pub async fn members(&self) -> Vec<Member> {
+        self.engine.members().await
+    }
+
+    /// Hands leadership to a voter.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn transfer_leader(&self, to: PeerId) -> Result<(), EngineError> {
+        self.engine.transfer_leader(to, Instant::now() + PATIENCE).await
+    }
+
+    /// Sealed blocks of samples.
+    pub fn blocks(&self) -> &Arc<dyn BlockSource> {
+        &self.blocks
+    }
+
+    /// Seals and opens secrets.
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+}

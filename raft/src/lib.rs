@@ -8,6 +8,12 @@
 pub mod codec;
 pub mod command;
 pub mod consensus;
+pub mod decide;
+pub mod handle;
 pub mod model;
+pub mod replica;
+pub mod secrets;
 pub mod series;
+pub mod solo;
+pub mod state;
 pub mod store;

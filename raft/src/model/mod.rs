@@ -6,6 +6,7 @@
 //! (`raft/DESIGN.md`).
 
 mod action;
+mod check;
 mod counter;
 mod credentials;
 mod event;
@@ -15,13 +16,14 @@ mod name;
 mod object;
 mod peer;
 mod run;
-mod series;
 mod task;
 mod time;
 mod trigger;
 mod value;
 
+pub use crate::series::{SeriesId, SeriesKey};
 pub use action::{Action, ActionKind, CommandAction, OnExecutorLoss, Retry, RetryOn, Spread};
+pub use check::{CheckOutput, CheckStatus, FailureKind};
 pub use counter::{ClusterSelector, Counter, CounterSource, Parse, SshCounter};
 pub use credentials::{Role, Sealed, Secret, Token, User};
 pub use event::{Actor, Event, EventKind, Evidence};
@@ -31,7 +33,6 @@ pub use name::{InvalidName, Name};
 pub use object::{Kind, Meta, Object, Spec};
 pub use peer::{Assignment, Capabilities, JoinToken, Peer, PeerRole, Session};
 pub use run::{Cause, Run, RunState, RunStep, Scope, StepState};
-pub use series::{CheckOutput, CheckStatus, FailureKind, SeriesKey};
 pub use task::{Attempt, Executor, OutputChunk, OutputTotals, Stream, Task, TaskState};
 pub use time::{Clock, Elapsed, Timestamp};
 pub use trigger::{Aggregate, Condition, Matching, NoData, OnFailure, Operator, Per, Step, Target, Trigger};

@@ -52,6 +52,8 @@ pub struct Session {
     pub epoch: u64,
     /// Over at this moment unless renewed.
     pub expires: Elapsed,
+    /// It got a full life from a new leader and has not renewed since: it gets no second one.
+    pub extended: bool,
     /// What it can do.
     pub capabilities: Capabilities,
     /// Takes no new work: it is about to stop.

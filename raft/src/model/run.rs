@@ -95,6 +95,12 @@ pub struct RunStep {
     pub state: StepState,
     /// Its tasks, one per target, once it has started.
     pub tasks: Vec<TaskId>,
+    /// How many of them, from the first, may be started: the window of [`crate::model::Spread`].
+    pub released: u32,
+    /// How many of them have ended.
+    pub ended: u32,
+    /// How many of them have ended otherwise than well.
+    pub failed: u32,
 }
 
 /// Where a step stands.

@@ -26,6 +26,10 @@ pub struct Task {
     pub executor: Option<Executor>,
     /// Attempts so far; the fencing number of the current one.
     pub attempt: u32,
+    /// Attempts that began and ended by themselves: what [`crate::model::Retry`] counts.
+    pub tries: u32,
+    /// Attempts that were lost with their executor; at most [`Task::LOSSES_MAX`].
+    pub losses: u32,
     /// Not assigned before this moment (back-off).
     pub not_before: Elapsed,
     /// Ended by the control plane at this moment even if its executor says nothing.
@@ -51,6 +55,8 @@ pub struct Task {
 }
 
 impl Task {
+    /// How many executors a task may lose before it stays lost.
+    pub const LOSSES_MAX: u32 = 10;
     /// How many past attempts are remembered.
     pub const HISTORY_MAX: usize = 20;
     /// How much output of a task is kept, in bytes, over all its attempts; the middle is cut.
@@ -145,8 +151,10 @@ impl OutputChunk {
 pub struct OutputTotals {
     /// The sequence number of the next chunk.
     pub next: u64,
-    /// Bytes kept.
-    pub kept_bytes: u64,
+    /// Bytes kept of the beginning: up to half of [`Task::OUTPUT_BYTES_MAX`].
+    pub head_bytes: u64,
+    /// Bytes kept of the end: up to the other half.
+    pub tail_bytes: u64,
     /// Bytes cut from the middle.
     pub cut_bytes: u64,
     /// Bytes that the executor had to drop before they reached the log.

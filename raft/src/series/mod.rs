@@ -1,10 +1,22 @@
 //! Samples.
 
-use serde::{Deserialize, Serialize};
+mod key;
 
-/// A series' number, from a replicated counter; never used again for another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct SeriesId(pub u32);
+use std::sync::Arc;
+
+pub use key::{KeyRef, SeriesId, SeriesKey};
+
+/// Names a block.
+pub struct BlockId;
+
+/// What can go wrong.
+pub struct Error;
+
+/// Where sealed blocks are read from.
+pub trait BlockSource: Send + Sync {
+    /// A block's bytes.
+    fn get(&self, id: &BlockId) -> Result<Option<Arc<[u8]>>, Error>;
+}
 
 /// Samples of all series.
 #[derive(Default)]

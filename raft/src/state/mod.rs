@@ -31,8 +31,8 @@ pub use table::{RowChange, Table};
 use crate::codec;
 use crate::command::{Command, Outcome, Proposal, Rejection, RejectionKind, Reply};
 use crate::model::{
-    Assignment, CheckStatus, Clock, Elapsed, Event, EventId, JoinToken, Kind, Name, Object, OutputChunk, Peer,
-    PeerId, RequestId, Run, RunId, Session, Task, TaskId,
+    Assignment, CheckStatus, Clock, Elapsed, Event, EventId, JoinToken, Kind, Name, Object, OutputChunk,
+    Peer, PeerId, RequestId, Run, RunId, Session, Task, TaskId,
 };
 use crate::series::SeriesStore;
 
@@ -73,6 +73,7 @@ struct Globals {
     clock: Clock,
     next_peer: u64,
     next_session: u64,
+    next_assignment: u64,
     next_run: u64,
     next_task: u64,
     next_event: u64,
@@ -107,8 +108,22 @@ struct Indexes {
     triggers: BTreeMap<Name, BTreeSet<Name>>,
     /// Tasks that have not ended.
     open_tasks: BTreeSet<TaskId>,
-    /// Tasks that wait for a peer, in the order they came.
-    queued_tasks: BTreeSet<TaskId>,
+    /// Tasks that a peer may take now, in the order they came.
+    ready_tasks: BTreeSet<TaskId>,
+    /// Tasks that wait for another task of their node to end.
+    blocked_tasks: BTreeMap<Name, BTreeSet<TaskId>>,
+    /// Tasks that wait for their back-off to pass.
+    waiting_tasks: BTreeSet<(Elapsed, TaskId)>,
+    /// Tasks that a peer has, by when the control plane ends them itself.
+    deadlines: BTreeSet<(Elapsed, TaskId)>,
+    /// How many tasks each peer has.
+    tasks_by_peer: BTreeMap<PeerId, u32>,
+    /// How many tasks act on each node.
+    tasks_by_node: BTreeMap<Name, u32>,
+    /// Runs that have ended, in the order they ended.
+    finished_runs: BTreeSet<(crate::model::Timestamp, RunId)>,
+    /// Bytes of output kept, over all tasks.
+    output_bytes: u64,
     /// Runs that have not ended.
     open_runs: BTreeSet<RunId>,
     /// Named requests by when they are forgotten.
@@ -181,7 +196,7 @@ impl State {
     fn apply_command(&mut self, index: u64, proposal: &Proposal) -> Outcome {
         let actor = &proposal.actor;
         match &proposal.command {
-            Command::Tick { delta_ms, wall } => self.tick(index, *delta_ms, *wall),
+            Command::Tick { first, delta_ms, wall } => self.tick(index, *first, *delta_ms, *wall),
             Command::Configure(changes) => self.configure(index, actor, changes),
             Command::Samples(batch) => self.take_samples(index, batch),
             Command::Checks(batch) => self.take_checks(batch),
@@ -289,7 +304,10 @@ impl State {
             other => {
                 return Err(codec::Error::Corrupt {
                     what: "checkpoint".to_string(),
-                    detail: format!("it has a table `{}` that this version does not know", other.escape_ascii()),
+                    detail: format!(
+                        "it has a table `{}` that this version does not know",
+                        other.escape_ascii()
+                    ),
                 });
             }
         }
@@ -302,19 +320,7 @@ impl State {
         for ((_, name), object) in &objects {
             self.index_object(name, object);
         }
-        for (id, task) in self.tasks.iter() {
-            if !task.state.is_final() {
-                self.indexes.open_tasks.insert(*id);
-            }
-            if task.state == crate::model::TaskState::Queued {
-                self.indexes.queued_tasks.insert(*id);
-            }
-        }
-        for (id, run) in self.runs.iter() {
-            if run.state == crate::model::RunState::Running {
-                self.indexes.open_runs.insert(*id);
-            }
-        }
+        self.index_runs();
         for (request, remembered) in self.requests.iter() {
             self.indexes.request_expiry.insert((remembered.expires, *request));
         }

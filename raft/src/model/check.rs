@@ -1,23 +1,8 @@
-//! One counter at one place, and what became of its last reading.
-
-use std::sync::Arc;
+//! What became of a counter's last reading on a node.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Name, Timestamp};
-
-/// Names a series: one counter at one place.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct SeriesKey {
-    /// The counter.
-    pub counter: Name,
-    /// The node.
-    pub node: Name,
-    /// The JVM profile, for counters read over JMX.
-    pub jvm: Option<Name>,
-    /// Which of the values the counter yields there; at most 200 bytes.
-    pub instance: Option<Arc<str>>,
-}
+use super::Timestamp;
 
 /// How the last reading of a counter on a node went: the reason why series have no data.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -1,0 +1,4 @@
+//! Pure decisions that apply calls: no clock, no I/O. The same input gives the same answer, on every peer.
+
+pub mod place;
+pub mod spread;

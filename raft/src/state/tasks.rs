@@ -1,0 +1,521 @@
+//! Tasks: given to peers, reported on, ended.
+//!
+//! A task is given to a peer's session under an attempt number. Reports count only under the current attempt and
+//! session, so a peer that was taken for dead changes nothing any more. Assignment is decided here, in the entry
+//! that makes it possible: no round trip lies between a commit and the executor that begins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Notice, State};
+use crate::command::{Ending, EndingResult, Outcome, Progress, Rejection, Reply, TaskReport};
+use crate::decide::place::{self, Candidate};
+use crate::model::{
+    Action, Actor, Attempt, Elapsed, EventKind, Executor, Name, OnExecutorLoss, OutputChunk, RetryOn, Stream,
+    Task, TaskId, TaskState,
+};
+
+/// Tasks that may act on one node at once: its SSH connection carries them all.
+const TASKS_PER_NODE_MAX: u32 = 4;
+/// How long a peer may take to begin a task before another gets it.
+const START_GRACE: Duration = Duration::from_secs(30);
+/// How long past its timeout a task is left to its executor to end.
+const END_GRACE: Duration = Duration::from_secs(15);
+/// The longest pause between attempts.
+const BACKOFF_MAX: Duration = Duration::from_secs(3600);
+/// Ready tasks looked at for one assignment round.
+const DISPATCH_MAX: usize = 4096;
+/// Output kept over all tasks; beyond it, that of the runs that ended longest ago goes.
+const OUTPUT_BYTES_KEPT_MAX: u64 = 256 << 20;
+
+impl State {
+    /// Gives ready tasks to peers that have room.
+    pub(super) fn dispatch(&mut self) {
+        let now = self.globals.clock.elapsed;
+        while let Some((at, id)) = self.indexes.waiting_tasks.first().copied() {
+            if at > now {
+                break;
+            }
+            self.indexes.waiting_tasks.pop_first();
+            self.indexes.ready_tasks.insert(id);
+        }
+        if self.indexes.ready_tasks.is_empty() {
+            return;
+        }
+        let mut candidates: Vec<(Candidate, u64)> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| !session.draining)
+            .map(|(peer, session)| {
+                let tasks = self.indexes.tasks_by_peer.get(peer).copied().unwrap_or(0);
+                (Candidate { peer: *peer, tasks, tasks_max: session.capabilities.tasks_max }, session.epoch)
+            })
+            .collect();
+        let ready: Vec<TaskId> = self.indexes.ready_tasks.iter().copied().take(DISPATCH_MAX).collect();
+        for id in ready {
+            let Some(node) = self.tasks.get(&id).map(|task| task.node.clone()) else {
+                self.indexes.ready_tasks.remove(&id);
+                continue;
+            };
+            if let Some(node) = &node
+                && self.indexes.tasks_by_node.get(node).copied().unwrap_or(0) >= TASKS_PER_NODE_MAX
+            {
+                self.indexes.ready_tasks.remove(&id);
+                self.indexes.blocked_tasks.entry(node.clone()).or_default().insert(id);
+                continue;
+            }
+            let home = node.as_ref().and_then(|node| self.assignments.get(node)).map(|a| a.peer);
+            let bare: Vec<Candidate> = candidates.iter().map(|(candidate, _)| *candidate).collect();
+            let Some(peer) = place::choose(&bare, home) else { break };
+            let Some((candidate, session)) = candidates.iter_mut().find(|(c, _)| c.peer == peer) else {
+                break;
+            };
+            candidate.tasks += 1;
+            let executor = Executor { peer, session: *session };
+            self.assign(id, executor);
+        }
+    }
+
+    fn assign(&mut self, id: TaskId, executor: Executor) {
+        let deadline = self.globals.clock.elapsed + START_GRACE;
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.state = TaskState::Assigned;
+        task.executor = Some(executor);
+        task.attempt += 1;
+        task.deadline = Some(deadline);
+        task.started = None;
+        task.exit_code = None;
+        task.reason = None;
+        let node = task.node.clone();
+        self.indexes.ready_tasks.remove(&id);
+        self.indexes.deadlines.insert((deadline, id));
+        *self.indexes.tasks_by_peer.entry(executor.peer).or_default() += 1;
+        if let Some(node) = node {
+            *self.indexes.tasks_by_node.entry(node).or_default() += 1;
+        }
+        self.notify(Notice::Task(id));
+    }
+
+    /// Takes a task from its executor: the slots it held are free. Gives the task as it was.
+    fn release(&mut self, id: TaskId) -> Option<Arc<Task>> {
+        let was = Arc::clone(self.tasks.get(&id)?);
+        let Some(executor) = was.executor else { return Some(was) };
+        if let Some(deadline) = was.deadline {
+            self.indexes.deadlines.remove(&(deadline, id));
+        }
+        if let Some(count) = self.indexes.tasks_by_peer.get_mut(&executor.peer) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(node) = &was.node {
+            self.release_node(node);
+        }
+        Some(was)
+    }
+
+    fn release_node(&mut self, node: &Name) {
+        if let Some(count) = self.indexes.tasks_by_node.get_mut(node) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.indexes.tasks_by_node.remove(node);
+            }
+        }
+        let Some(blocked) = self.indexes.blocked_tasks.get_mut(node) else { return };
+        if let Some(next) = blocked.pop_first() {
+            self.indexes.ready_tasks.insert(next);
+        }
+        if blocked.is_empty() {
+            self.indexes.blocked_tasks.remove(node);
+        }
+    }
+
+    /// Makes a task that was released by its step ready, now or after its back-off.
+    pub(super) fn enqueue(&mut self, id: TaskId, not_before: Elapsed) {
+        if not_before > self.globals.clock.elapsed {
+            self.indexes.waiting_tasks.insert((not_before, id));
+        } else {
+            self.indexes.ready_tasks.insert(id);
+        }
+    }
+
+    pub(super) fn take_reports(&mut self, reports: &[TaskReport]) -> Outcome {
+        let taken = reports.iter().map(|report| self.take_report(report)).collect();
+        self.dispatch();
+        Ok(Reply::Reports(taken))
+    }
+
+    fn take_report(&mut self, report: &TaskReport) -> bool {
+        let current = self.tasks.get(&report.task).is_some_and(|task| {
+            task.attempt == report.attempt
+                && task.executor.is_some_and(|executor| executor.session == report.session)
+        });
+        if !current {
+            return false;
+        }
+        match &report.progress {
+            Progress::Started => self.begin(report.task),
+            Progress::Output { chunks, missed_bytes } => {
+                self.keep_output(report.task, report.attempt, chunks, *missed_bytes);
+                true
+            }
+            Progress::AwaitingInput(waits) => {
+                if let Some(task) = self.tasks.get_mut(&report.task) {
+                    task.awaiting_input = *waits;
+                }
+                self.notify(Notice::Task(report.task));
+                true
+            }
+            Progress::Finished(ending) => {
+                self.finish_attempt(report.task, ending);
+                true
+            }
+        }
+    }
+
+    fn begin(&mut self, id: TaskId) -> bool {
+        let Some(action) = self.action_of(id) else { return false };
+        let deadline = self.globals.clock.elapsed + action.timeout + END_GRACE;
+        let now = self.globals.clock.wall;
+        let Some(task) = self.tasks.get_mut(&id) else { return false };
+        if task.state != TaskState::Assigned || task.cancel_requested {
+            return false;
+        }
+        task.state = TaskState::Running;
+        task.started = Some(now);
+        let old = task.deadline.replace(deadline);
+        if let Some(old) = old {
+            self.indexes.deadlines.remove(&(old, id));
+        }
+        self.indexes.deadlines.insert((deadline, id));
+        self.notify(Notice::Task(id));
+        true
+    }
+
+    /// The action a task carries out, as it was when its run was created.
+    pub fn action_of(&self, id: TaskId) -> Option<Arc<Action>> {
+        let task = self.tasks.get(&id)?;
+        let run = self.runs.get(&task.run)?;
+        run.steps.get(task.step as usize).map(|step| Arc::clone(&step.plan))
+    }
+
+    fn finish_attempt(&mut self, id: TaskId, ending: &Ending) {
+        let state = match ending.result {
+            EndingResult::Succeeded => TaskState::Succeeded,
+            EndingResult::Failed => TaskState::Failed,
+            EndingResult::Cancelled => TaskState::Cancelled,
+            EndingResult::TimedOut => TaskState::TimedOut,
+            EndingResult::Unknown => TaskState::Lost,
+            EndingResult::HandedBack => TaskState::Queued,
+        };
+        let reason = ending.reason.as_ref().map(|reason| shorten(reason, 1024));
+        self.end_attempt(id, state, ending.exit_code, reason);
+    }
+
+    /// Ends a task's attempt: it is over for good, or queued again as its action's retry says.
+    fn end_attempt(&mut self, id: TaskId, state: TaskState, exit_code: Option<i32>, reason: Option<String>) {
+        let Some(was) = self.release(id) else { return };
+        let Some(action) = self.action_of(id) else { return };
+        let began = was.state == TaskState::Running;
+        let now = self.globals.clock;
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if let Some(executor) = was.executor {
+            task.history.push(Attempt {
+                attempt: was.attempt,
+                peer: executor.peer,
+                started: was.started,
+                finished: now.wall,
+                state,
+                exit_code,
+                reason: reason.clone(),
+            });
+            if task.history.len() > Task::HISTORY_MAX {
+                task.history.remove(0);
+            }
+        }
+        task.executor = None;
+        task.deadline = None;
+        task.awaiting_input = false;
+        task.exit_code = exit_code;
+        task.reason = reason;
+        let again = match state {
+            _ if task.cancel_requested => None,
+            // What never began can be begun elsewhere at once.
+            TaskState::Queued | TaskState::Lost if !began => Some(now.elapsed),
+            TaskState::Lost => {
+                task.losses += 1;
+                let wanted = action.on_executor_loss == OnExecutorLoss::Retry
+                    || action.retry.on.contains(&RetryOn::Lost);
+                (wanted && task.losses <= Task::LOSSES_MAX).then_some(now.elapsed)
+            }
+            TaskState::Failed | TaskState::TimedOut => {
+                task.tries += 1;
+                let wanted = action.retry.on.iter().any(|on| on.matches(state));
+                (wanted && task.tries < action.retry.attempts)
+                    .then(|| now.elapsed + backoff(action.retry.backoff, task.tries))
+            }
+            _ => None,
+        };
+        match again {
+            Some(not_before) => {
+                task.state = TaskState::Queued;
+                task.not_before = not_before;
+                self.enqueue(id, not_before);
+                self.notify(Notice::Task(id));
+            }
+            None => {
+                let state = match state {
+                    TaskState::Queued | TaskState::Lost if task.cancel_requested && !began => {
+                        TaskState::Cancelled
+                    }
+                    // Handed back after it began: the executor gave up in the middle.
+                    TaskState::Queued => TaskState::Lost,
+                    other => other,
+                };
+                self.end_task(id, state);
+            }
+        }
+    }
+
+    /// Ends a task for good, and moves its run on.
+    pub(super) fn end_task(&mut self, id: TaskId, state: TaskState) {
+        let now = self.globals.clock.wall;
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.state = state;
+        task.finished = Some(now);
+        task.executor = None;
+        let (run, step) = (task.run, task.step);
+        if state == TaskState::Lost {
+            let node = task.node.as_ref().map_or_else(String::new, |node| format!(" on `{node}`"));
+            let message = format!("task {id}{node} is lost: what it did is not known");
+            self.record(Actor::System, EventKind::TaskLost(id), message);
+        }
+        self.indexes.open_tasks.remove(&id);
+        self.unqueue(id);
+        self.notify(Notice::Task(id));
+        self.task_ended(run, step, state);
+    }
+
+    fn unqueue(&mut self, id: TaskId) {
+        self.indexes.ready_tasks.remove(&id);
+        let Some(task) = self.tasks.get(&id) else { return };
+        self.indexes.waiting_tasks.remove(&(task.not_before, id));
+        if let Some(node) = &task.node
+            && let Some(blocked) = self.indexes.blocked_tasks.get_mut(node)
+        {
+            blocked.remove(&id);
+            if blocked.is_empty() {
+                let node = node.clone();
+                self.indexes.blocked_tasks.remove(&node);
+            }
+        }
+    }
+
+    /// Loses what a session held.
+    pub(super) fn lose_tasks(&mut self, session: u64, why: &str) {
+        let lost: Vec<TaskId> = self
+            .indexes
+            .open_tasks
+            .iter()
+            .copied()
+            .filter(|id| self.tasks.get(id).and_then(|t| t.executor).is_some_and(|e| e.session == session))
+            .collect();
+        for id in lost {
+            self.note(id, &format!("{why}; the last second of its output may be missing"));
+            self.end_attempt(id, TaskState::Lost, None, Some(why.to_string()));
+        }
+    }
+
+    /// Ends what its executor should have ended long ago, and takes back what it should have begun.
+    pub(super) fn expire_tasks(&mut self) {
+        let now = self.globals.clock.elapsed;
+        while let Some((at, id)) = self.indexes.deadlines.first().copied() {
+            if at > now {
+                break;
+            }
+            let Some(task) = self.tasks.get(&id).map(Arc::clone) else {
+                self.indexes.deadlines.pop_first();
+                continue;
+            };
+            let (state, reason) = if task.cancel_requested {
+                (TaskState::Cancelled, "it was cancelled, and its executor did not confirm")
+            } else if task.state == TaskState::Assigned {
+                (TaskState::Queued, "its executor did not begin in time")
+            } else {
+                (TaskState::TimedOut, "it ran out of time, and its executor did not say so")
+            };
+            self.end_attempt(id, state, None, Some(reason.to_string()));
+        }
+    }
+
+    pub(super) fn cancel_task(&mut self, id: TaskId) -> Outcome {
+        let Some(task) = self.tasks.get(&id) else { return Err(Rejection::not_found("task", id)) };
+        if task.state.is_final() {
+            return Err(Rejection::conflict(format!("task {id} has ended already")));
+        }
+        self.request_cancel(id);
+        self.dispatch();
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn request_cancel(&mut self, id: TaskId) {
+        let deadline = self.globals.clock.elapsed + END_GRACE;
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.cancel_requested || task.state.is_final() {
+            return;
+        }
+        task.cancel_requested = true;
+        if task.state == TaskState::Queued {
+            task.reason = Some("it was cancelled before it began".to_string());
+            self.end_task(id, TaskState::Cancelled);
+            return;
+        }
+        let old = task.deadline.replace(deadline);
+        if let Some(old) = old {
+            self.indexes.deadlines.remove(&(old, id));
+        }
+        self.indexes.deadlines.insert((deadline, id));
+        self.notify(Notice::Task(id));
+    }
+
+    /// Puts a remark of the control plane's own into a task's output.
+    fn note(&mut self, id: TaskId, text: &str) {
+        let Some(attempt) = self.tasks.get(&id).map(|task| task.attempt) else { return };
+        let chunk = OutputChunk { attempt, stream: Stream::Note, bytes: text.as_bytes().to_vec() };
+        self.keep_output(id, attempt, &[chunk], 0);
+    }
+
+    fn keep_output(&mut self, id: TaskId, attempt: u32, chunks: &[OutputChunk], missed_bytes: u64) {
+        let half = Task::OUTPUT_BYTES_MAX / 2;
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let mut totals = task.output;
+        totals.missed_bytes += missed_bytes;
+        for chunk in chunks {
+            let mut chunk = chunk.clone();
+            chunk.attempt = attempt;
+            chunk.bytes.truncate(OutputChunk::BYTES_MAX);
+            let bytes = chunk.bytes.len() as u64;
+            let sequence = totals.next;
+            totals.next += 1;
+            if totals.head_end == sequence && totals.head_bytes + bytes <= half {
+                totals.head_bytes += bytes;
+                totals.head_end = totals.next;
+                totals.tail_start = totals.next;
+            } else {
+                totals.tail_bytes += bytes;
+            }
+            self.outputs.insert((id, sequence), chunk);
+            self.indexes.output_bytes += bytes;
+            while totals.tail_bytes > half {
+                let cut = self.outputs.remove(&(id, totals.tail_start)).map_or(0, |c| c.bytes.len() as u64);
+                totals.tail_start += 1;
+                totals.tail_bytes -= cut;
+                totals.cut_bytes += cut;
+                self.indexes.output_bytes -= cut;
+            }
+        }
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.output = totals;
+        }
+        self.notify(Notice::Output(id));
+        self.bound_output();
+    }
+
+    /// Forgets the output of the runs that ended longest ago while there is too much of it.
+    fn bound_output(&mut self) {
+        if self.indexes.output_bytes <= OUTPUT_BYTES_KEPT_MAX {
+            return;
+        }
+        let ended: Vec<_> = self.indexes.finished_runs.iter().map(|(_, run)| *run).collect();
+        for run in ended {
+            if self.indexes.output_bytes <= OUTPUT_BYTES_KEPT_MAX / 10 * 9 {
+                break;
+            }
+            for task in self.tasks_of(run) {
+                self.forget_output(task);
+            }
+        }
+        // Only what goes on is left: the oldest tasks pay.
+        while self.indexes.output_bytes > OUTPUT_BYTES_KEPT_MAX {
+            let Some(oldest) = self.outputs.iter().next().map(|((task, _), _)| *task) else { break };
+            self.forget_output(oldest);
+        }
+    }
+
+    /// Deletes a task's output; what it was stays counted as cut.
+    pub(super) fn forget_output(&mut self, id: TaskId) {
+        let keys: Vec<_> = self.outputs.range((id, 0)..=(id, u64::MAX)).map(|(key, _)| *key).collect();
+        if keys.is_empty() {
+            return;
+        }
+        for key in keys {
+            if let Some(chunk) = self.outputs.remove(&key) {
+                self.indexes.output_bytes -= chunk.bytes.len() as u64;
+            }
+        }
+        if let Some(task) = self.tasks.get_mut(&id) {
+            let totals = &mut task.output;
+            totals.cut_bytes += totals.head_bytes + totals.tail_bytes;
+            totals.head_bytes = 0;
+            totals.tail_bytes = 0;
+            totals.head_end = 0;
+            totals.tail_start = totals.next;
+        }
+    }
+
+    /// A task.
+    pub fn task(&self, id: TaskId) -> Option<&Arc<Task>> {
+        self.tasks.get(&id)
+    }
+
+    /// Tasks before `before` (all where absent), newest first.
+    pub fn tasks_before(&self, before: Option<TaskId>) -> impl Iterator<Item = &Arc<Task>> {
+        let end = before.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        self.tasks.range((std::ops::Bound::Unbounded, end)).rev().map(|(_, task)| task)
+    }
+
+    /// Tasks that have not ended, oldest first.
+    pub fn open_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.indexes.open_tasks.iter().filter_map(|id| self.tasks.get(id))
+    }
+
+    /// A task's kept output from sequence number `from` on, in order.
+    pub fn output(&self, id: TaskId, from: u64) -> impl Iterator<Item = (u64, &Arc<OutputChunk>)> {
+        self.outputs.range((id, from)..=(id, u64::MAX)).map(|((_, sequence), chunk)| (*sequence, chunk))
+    }
+
+    /// Rebuilds what [`State::dispatch`] decides on.
+    pub(super) fn index_tasks(&mut self) {
+        let tasks: Vec<Arc<Task>> = self.tasks.iter().map(|(_, task)| Arc::clone(task)).collect();
+        for task in tasks {
+            if task.state.is_final() {
+                continue;
+            }
+            self.indexes.open_tasks.insert(task.id);
+            if let Some(executor) = task.executor {
+                *self.indexes.tasks_by_peer.entry(executor.peer).or_default() += 1;
+                if let Some(node) = &task.node {
+                    *self.indexes.tasks_by_node.entry(node.clone()).or_default() += 1;
+                }
+                if let Some(deadline) = task.deadline {
+                    self.indexes.deadlines.insert((deadline, task.id));
+                }
+            } else if self.is_released(&task) {
+                self.enqueue(task.id, task.not_before);
+            }
+        }
+        self.indexes.output_bytes = self.outputs.iter().map(|(_, chunk)| chunk.bytes.len() as u64).sum();
+    }
+}
+
+/// The pause before the attempt after `tries` failed ones: doubles each time.
+fn backoff(first: Duration, tries: u32) -> Duration {
+    first.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(BACKOFF_MAX)
+}
+
+/// At most `bytes` bytes of `text`, cut at a character.
+pub(super) fn shorten(text: &str, bytes: usize) -> String {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_string()
+}
