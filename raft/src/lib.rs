@@ -18,3 +18,4 @@ pub mod secrets;
 pub mod series;
 pub mod solo;
 pub mod state;
+pub mod store;

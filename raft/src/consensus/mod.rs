@@ -1,6 +1,9 @@
 //! Agreement: openraft, bound to our log, our state machine and our transport. No other module names openraft,
 //! and what is stored or sent are our own mirrors of its types, so that an upgrade of it changes no format.
 
+mod convert;
+mod log;
 mod types;
 
+pub use log::LogStore;
 pub use types::{Answer, LogPosition, Payload, PeerAddress, TypeConfig};
