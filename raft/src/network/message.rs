@@ -126,6 +126,8 @@ pub struct Pong {
     pub last_log: u64,
     /// Index of the last entry it applied.
     pub applied: u64,
+    /// Why it would take no writes if it led: its disk is nearly full.
+    pub refuses: Option<String>,
 }
 
 impl Request for Ping {

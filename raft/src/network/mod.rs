@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod client;
 pub mod frame;
 pub mod join;
+pub mod links;
 pub mod message;
 pub mod server;
 pub mod tls;

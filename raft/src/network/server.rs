@@ -104,12 +104,12 @@ struct Reply {
 }
 
 impl Incoming {
-    /// Reads the request.
+    /// Reads the request, once: its bytes are let go.
     ///
     /// # Errors
     /// [`Failure`] to answer with.
-    pub fn read<R: Request>(&self) -> Result<R, Failure> {
-        message::decode(R::SCHEMA, &self.body)
+    pub fn read<R: Request>(&mut self) -> Result<R, Failure> {
+        message::decode(R::SCHEMA, &std::mem::take(&mut self.body))
             .map_err(|error| Failure::new(FailureCode::NotUnderstood, error.to_string()))
     }
 

@@ -65,8 +65,20 @@ pub struct Refused {
 pub struct RefusedList {
     /// Serial numbers.
     pub serials: BTreeSet<Vec<u8>>,
-    /// Peers that were removed and have left Raft's membership, whatever certificate they show.
+    /// Peers that were removed, whatever certificate they show.
     pub peers: BTreeSet<PeerId>,
+    /// Peers that still belong to Raft's membership, as known here. They are not refused yet: the change of
+    /// membership that lets a removed peer go may need its vote.
+    pub members: BTreeSet<PeerId>,
+}
+
+impl RefusedList {
+    /// Whether a certificate is refused.
+    pub fn contains(&self, certificate: &PeerCertificate) -> bool {
+        let listed =
+            self.peers.contains(&certificate.peer) || self.serials.contains(&certificate.serial);
+        listed && !self.members.contains(&certificate.peer)
+    }
 }
 
 impl Default for Refused {
@@ -87,19 +99,14 @@ impl Refused {
 
     /// Whether a certificate is refused.
     pub fn contains(&self, certificate: &PeerCertificate) -> bool {
-        let list = self.list.borrow();
-        list.peers.contains(&certificate.peer) || list.serials.contains(&certificate.serial)
+        self.list.borrow().contains(certificate)
     }
 
     /// Returns once a certificate is refused.
     pub async fn refused(&self, certificate: &PeerCertificate) {
         let mut list = self.list.subscribe();
         // The sender lives as long as `self`, so waiting ends only by the list.
-        let _ = list
-            .wait_for(|list| {
-                list.peers.contains(&certificate.peer) || list.serials.contains(&certificate.serial)
-            })
-            .await;
+        let _ = list.wait_for(|list| list.contains(certificate)).await;
     }
 }
 
