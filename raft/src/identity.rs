@@ -4,6 +4,7 @@
 //! DIR/lock          held while a process uses the directory
 //! DIR/identity      which peer of which control plane; written last, so what has one is complete
 //! DIR/keyring       the control plane's secret keys, mode 0600
+//! DIR/neighbours    where the other peers were last, for a start without state
 //! DIR/tls/peer.key  this peer's private key, mode 0600
 //! DIR/tls/peer.crt  its certificate, renewed while it runs
 //! DIR/tls/ca.crt    the control plane's certificate authority
@@ -26,6 +27,7 @@ use crate::secrets::{self, Keyring, SecretBytes};
 
 /// The newest format of the identity file that this version reads and writes.
 const IDENTITY_SCHEMA: u16 = 1;
+const NEIGHBOURS_SCHEMA: u16 = 1;
 
 /// Why a data directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -212,6 +214,26 @@ impl DataDir {
         write_durably(&path, &bytes)
     }
 
+    /// Where the other peers were, as last written down; none where that was never done or can't be read.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn neighbours(&self) -> Result<Vec<(PeerId, String)>, Error> {
+        let bytes = read(&self.path.join("neighbours"))?.unwrap_or_default();
+        Ok(codec::decode(FormatKind::Identity, NEIGHBOURS_SCHEMA, &bytes).unwrap_or_default())
+    }
+
+    /// Writes down where the other peers are.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save_neighbours(&self, neighbours: &[(PeerId, String)]) -> Result<(), Error> {
+        let path = self.path.join("neighbours");
+        let bytes = codec::encode(FormatKind::Identity, NEIGHBOURS_SCHEMA, neighbours)
+            .map_err(|source| Error::Format { path: path.clone(), source })?;
+        write_durably(&path, &bytes)
+    }
+
     /// This peer's key and certificates.
     ///
     /// # Errors
@@ -371,6 +393,10 @@ mod tests {
         data.save_certificate(&[2; 100]).unwrap();
         data.save_authority(b"authority").unwrap();
         data.save_identity(&identity()).unwrap();
+        assert_eq!(data.neighbours().unwrap(), []);
+        let neighbours = [(PeerId(1), "10.0.0.1:7401".to_string())];
+        data.save_neighbours(&neighbours).unwrap();
+        assert_eq!(data.neighbours().unwrap(), neighbours);
 
         assert_eq!(data.identity().unwrap(), Some(identity()));
         assert!(data.keyring().unwrap() == keyring);

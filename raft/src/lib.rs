@@ -13,6 +13,7 @@ pub mod handle;
 pub mod identity;
 pub mod model;
 pub mod network;
+pub mod peer;
 pub mod replica;
 pub mod secrets;
 pub mod series;

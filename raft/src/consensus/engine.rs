@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::RaftMetrics;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{RaftMetrics, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -78,23 +78,18 @@ impl Default for Timers {
 }
 
 impl Timers {
-    fn raft_config(self) -> Result<openraft::Config, openraft::ConfigError> {
+    fn raft_config(self, log_entries_kept: u64) -> Result<openraft::Config, openraft::ConfigError> {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         openraft::Config {
             cluster_name: "rscaler".to_string(),
             heartbeat_interval: millis(self.heartbeat),
             election_timeout_min: millis(self.election_min),
             election_timeout_max: millis(self.election_max),
-            enable_pre_vote: Some(true),
-            // The store decides when, by the size of its log.
-            snapshot_policy: SnapshotPolicy::Never,
             // A snapshot is pulled within this; what was pulled is kept when it is not enough.
             install_snapshot_timeout: 600_000,
-            max_payload_entries: 256,
-            max_in_snapshot_log_to_keep: 20_000,
-            purge_batch_size: 1_000,
-            replication_lag_threshold: 1_000,
-            ..openraft::Config::default()
+            max_in_snapshot_log_to_keep: log_entries_kept,
+            purge_batch_size: (log_entries_kept / 20).max(1),
+            ..super::raft_config()
         }
         .validate()
     }
@@ -106,6 +101,8 @@ pub struct Parts {
     pub local: PeerId,
     /// See [`Timers`].
     pub timers: Timers,
+    /// How many entries the log keeps behind a snapshot.
+    pub log_entries_kept: u64,
     /// The log and the vote.
     pub log: LogStore,
     /// The state machine.
@@ -198,7 +195,7 @@ impl Consensus {
     /// # Errors
     /// [`Error`].
     pub async fn start(parts: Parts) -> Result<Arc<Consensus>, Error> {
-        let config = Arc::new(parts.timers.raft_config()?);
+        let config = Arc::new(parts.timers.raft_config(parts.log_entries_kept)?);
         let factory = NetworkFactory {
             local: parts.local.0,
             links: Arc::clone(&parts.links),
@@ -246,6 +243,20 @@ impl Consensus {
         }
         let members = BTreeMap::from([(self.local.0, PeerAddress { addr: addr.to_string() })]);
         self.raft.initialize(members).await.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Raft's members, as known here.
+    pub fn member_ids(&self) -> std::collections::BTreeSet<PeerId> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().nodes().map(|(id, _)| PeerId(*id)).collect()
+    }
+
+    /// Asks Raft for a snapshot; it may put that off.
+    pub async fn trigger_snapshot(&self) {
+        if let Err(error) = self.raft.trigger().snapshot().await {
+            debug!(%error, "no snapshot: Raft is stopping");
+        }
     }
 
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
@@ -298,7 +309,8 @@ impl Consensus {
 
     /// The connection to another peer, wherever its address is known from.
     pub(super) fn link(&self, peer: PeerId, lane: Lane) -> Option<Link> {
-        let member = self.raft.metrics().borrow_watched().membership_config.membership().get_node(&peer.0).cloned();
+        let member =
+            self.raft.metrics().borrow_watched().membership_config.membership().get_node(&peer.0).cloned();
         let addr = member
             .map(|member| member.addr)
             .or_else(|| self.replica.read(|state| state.peer(peer).map(|peer| peer.peer_addr.clone())))
@@ -406,7 +418,9 @@ impl Consensus {
     }
 
     async fn try_propose(&self, leader: PeerId, payload: &Payload, deadline: Instant) -> Attempt {
-        if leader == self.local { self.commit(payload.clone()).await.into() } else {
+        if leader == self.local {
+            self.commit(payload.clone()).await.into()
+        } else {
             self.forward_to(leader, payload.clone(), deadline).await
         }
     }
@@ -430,7 +444,9 @@ impl Consensus {
         }
         match answered.await {
             Ok(Ok(proposed)) => proposed.into(),
-            Ok(Err(error)) if error.is_unsent() => Attempt::Retry(format!("the leader, peer {leader}: {error}")),
+            Ok(Err(error)) if error.is_unsent() => {
+                Attempt::Retry(format!("the leader, peer {leader}: {error}"))
+            }
             Ok(Err(error)) => Attempt::Maybe(format!("the leader, peer {leader}: {error}")),
             Err(_) => Attempt::Maybe("this peer is stopping".to_string()),
         }
@@ -467,10 +483,12 @@ impl Consensus {
                 .map_err(|error| EngineError::Unavailable(error.to_string()))?;
             let patience = deadline.min(Instant::now() + Duration::from_millis(500));
             let moved = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != self.local));
-            if let Ok(Ok(now)) = tokio::time::timeout_at(patience, moved).await {
-                return match now.leader {
-                    Some(leader) if leader == to => Ok(()),
-                    _ => Err(EngineError::Unavailable("another peer was elected meanwhile".to_string())),
+            let moved = tokio::time::timeout_at(patience, moved).await;
+            if let Some(leader) = moved.ok().and_then(|known| known.ok().and_then(|now| now.leader)) {
+                return if leader == to {
+                    Ok(())
+                } else {
+                    Err(EngineError::Unavailable("another peer was elected meanwhile".to_string()))
                 };
             }
         }
@@ -531,7 +549,8 @@ impl Engine for Consensus {
     async fn propose(&self, payload: Payload, deadline: Instant) -> Result<Outcome, EngineError> {
         let bytes = payload.0.len();
         if bytes > PROPOSAL_BYTES_MAX {
-            let message = format!("the command takes {bytes} bytes; at most {PROPOSAL_BYTES_MAX} are taken at once");
+            let message =
+                format!("the command takes {bytes} bytes; at most {PROPOSAL_BYTES_MAX} are taken at once");
             return Err(EngineError::Refused(message));
         }
         let units = u32::try_from(bytes / BYTES_UNIT + 1).unwrap_or(u32::MAX);
@@ -602,7 +621,8 @@ impl Engine for Consensus {
                 let (last_log, applied) = if peer == self.local {
                     (metrics.last_log_index, Some(self.replica.applied()))
                 } else {
-                    let pong = statuses.get(&peer).filter(|status| status.is_alive()).map(|status| &status.pong);
+                    let pong =
+                        statuses.get(&peer).filter(|status| status.is_alive()).map(|status| &status.pong);
                     (pong.map(|pong| pong.last_log), pong.map(|pong| pong.applied))
                 };
                 Member { peer, addr: node.addr.clone(), voter: voters.contains(id), last_log, applied }
@@ -612,12 +632,10 @@ impl Engine for Consensus {
 
     async fn transfer_leader(&self, to: PeerId, deadline: Instant) -> Result<(), EngineError> {
         let mut leadership = self.leadership.subscribe();
-        let known = tokio::time::timeout_at(deadline, leadership.wait_for(|now| now.leader.is_some())).await;
-        let leader = match known {
-            Ok(Ok(now)) => now.leader,
-            _ => None,
-        };
-        let Some(leader) = leader else {
+        let known = tokio::time::timeout_at(deadline, leadership.wait_for(|now| now.leader.is_some()))
+            .await
+            .map(|known| known.ok().and_then(|now| now.leader));
+        let Ok(Some(leader)) = known else {
             return Err(EngineError::Unavailable("no leader is known".to_string()));
         };
         if leader == to {

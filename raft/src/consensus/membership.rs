@@ -269,15 +269,39 @@ mod tests {
         let table: &[(&str, View, Result<Option<Step>, ()>)] = &[
             ("nobody admitted yet", view(&[], &[(1, true)], &[]), Ok(None)),
             ("all as it should be", view(&[(1, Voter)], &[(1, true)], &[]), Ok(None)),
-            ("a new peer", view(&[(1, Voter), (2, Voter)], &[(1, true)], &[]), Ok(Some(Step::Add(two, addr(2))))),
+            (
+                "a new peer",
+                view(&[(1, Voter), (2, Voter)], &[(1, true)], &[]),
+                Ok(Some(Step::Add(two, addr(2)))),
+            ),
             ("not there yet", view(&[(1, Voter), (2, Voter)], &[(1, true), (2, false)], &[]), Ok(None)),
-            ("caught up", view(&[(1, Voter), (2, Voter)], &[(1, true), (2, false)], &[2]), Ok(Some(Step::Promote(two)))),
+            (
+                "caught up",
+                view(&[(1, Voter), (2, Voter)], &[(1, true), (2, false)], &[2]),
+                Ok(Some(Step::Promote(two))),
+            ),
             ("stays a learner", view(&[(1, Voter), (2, Learner)], &[(1, true), (2, false)], &[2]), Ok(None)),
-            ("demoted", view(&[(1, Voter), (2, Learner), (3, Voter)], &[(1, true), (2, true), (3, true)], &[2, 3]), Ok(Some(Step::Demote(two)))),
+            (
+                "demoted",
+                view(&[(1, Voter), (2, Learner), (3, Voter)], &[(1, true), (2, true), (3, true)], &[2, 3]),
+                Ok(Some(Step::Demote(two))),
+            ),
             ("removed", view(&[(1, Voter)], &[(1, true), (2, true)], &[]), Ok(Some(Step::Remove(two)))),
-            ("a learner is removed", view(&[(1, Voter)], &[(1, true), (2, false)], &[]), Ok(Some(Step::Remove(two)))),
-            ("too few would be left", view(&[(1, Voter), (3, Voter)], &[(1, true), (2, true), (3, true)], &[2]), Err(())),
-            ("the leader is removed", view(&[(2, Voter), (3, Voter)], &[(1, true), (2, true), (3, true)], &[2, 3]), Ok(Some(Step::HandOver(two)))),
+            (
+                "a learner is removed",
+                view(&[(1, Voter)], &[(1, true), (2, false)], &[]),
+                Ok(Some(Step::Remove(two))),
+            ),
+            (
+                "too few would be left",
+                view(&[(1, Voter), (3, Voter)], &[(1, true), (2, true), (3, true)], &[2]),
+                Err(()),
+            ),
+            (
+                "the leader is removed",
+                view(&[(2, Voter), (3, Voter)], &[(1, true), (2, true), (3, true)], &[2, 3]),
+                Ok(Some(Step::HandOver(two))),
+            ),
             ("the leader can't go", view(&[(2, Voter)], &[(1, true), (2, true)], &[]), Err(())),
         ];
         for (name, view, expected) in table {

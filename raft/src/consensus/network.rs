@@ -145,9 +145,8 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appends<'_, S> 
         let append = Append::from_raft(request).map_err(|error| self.network.unreadable(error))?;
         let deadline = Instant::now() + APPEND_PATIENCE;
         let pending = self.network.appends.start(GROUP, &append, deadline).await;
-        let pending = pending.map_err(|error| {
-            self.network.rpc_error(error, RPCTypes::AppendEntries, APPEND_PATIENCE)
-        })?;
+        let pending = pending
+            .map_err(|error| self.network.rpc_error(error, RPCTypes::AppendEntries, APPEND_PATIENCE))?;
         self.pending.push_back((pending, deadline));
         Ok(())
     }
@@ -179,9 +178,11 @@ impl RaftNetworkV2<TypeConfig> for Network {
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
         let append = Append::from_raft(&request).map_err(|error| self.unreadable(error))?;
         let deadline = Instant::now() + option.hard_ttl();
-        let appended = self.appends.call(GROUP, &append, deadline).await.map_err(|error| {
-            self.rpc_error(error, RPCTypes::AppendEntries, option.hard_ttl())
-        })?;
+        let appended = self
+            .appends
+            .call(GROUP, &append, deadline)
+            .await
+            .map_err(|error| self.rpc_error(error, RPCTypes::AppendEntries, option.hard_ttl()))?;
         Ok(StreamAppendResult::from(appended).into())
     }
 
@@ -193,8 +194,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let appends =
-            Appends { network: self, input: Some(input), pending: VecDeque::new(), ended: false };
+        let appends = Appends { network: self, input: Some(input), pending: VecDeque::new(), ended: false };
         let answers = futures::stream::unfold(appends, |mut appends| async move {
             let answer = appends.next().await?;
             Some((answer, appends))

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::convert::RaftVote;
 use super::engine::{Consensus, Raft, applied, not_written};
-use super::transfer::{self, ReceiveError, SnapshotOffer, SnapshotPart, SnapshotRequest, Snapshots};
+use super::transfer::{MAKE_PATIENCE, ReceiveError, SnapshotOffer, SnapshotPart, SnapshotRequest, Snapshots};
 use super::types::{Payload, TypeConfig};
 use super::wire::{
     Append, AskPreVote, AskVote, HandOver, Propose, Proposed, ReadIndex, TransferLeader, Vote, Voted,
@@ -21,12 +21,13 @@ use super::wire::{
 use crate::handle::EngineError;
 use crate::network::client::Lane;
 use crate::network::frame::Kind;
-use crate::network::message::{Failure, FailureCode, Join, Joined, Ping, Pong};
+use crate::network::message::{Blob, Failure, FailureCode, Join, Joined, Ping, Pong};
 use crate::network::server::{Incoming, Service};
 
 /// Batches of entries handed to openraft before the first of them is answered.
 const APPENDS_UNDER_WAY_MAX: usize = 64;
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
+const MAKE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Admits new peers.
 pub trait Admission: Send + Sync + 'static {
@@ -265,8 +266,12 @@ impl PeerService {
         request.answer::<SnapshotPart>(answer).await;
     }
 
-    async fn snapshot_request(&self, request: Incoming) {
-        let answer = self.snapshots.manifest().await;
+    async fn snapshot_request(&self, mut request: Incoming) {
+        let answer = async {
+            let wanted: SnapshotRequest = request.read()?;
+            manifest_with(self.consensus()?, wanted.index).await
+        };
+        let answer = answer.await;
         request.answer::<SnapshotRequest>(answer).await;
     }
 }
@@ -294,6 +299,23 @@ async fn commit_all(consensus: &Consensus, propose: Propose) -> Vec<Proposed> {
     proposed
 }
 
+/// The manifest of a snapshot for a peer that has lost its state; made now if there is none that will do.
+async fn manifest_with(consensus: &Consensus, index: u64) -> Result<Blob, Failure> {
+    let deadline = Instant::now() + MAKE_PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(manifest) = consensus.snapshots.manifest_with(index) {
+            return Ok(manifest?);
+        }
+        if consensus.replica.applied() < index {
+            break;
+        }
+        // Raft puts it off while another one, or a checkpoint, is being made.
+        consensus.raft.trigger().snapshot().await.map_err(stopped)?;
+        tokio::time::sleep(MAKE_PAUSE).await;
+    }
+    Err(Failure::new(FailureCode::Unavailable, format!("there is no snapshot with entry {index} yet")))
+}
+
 async fn take_snapshot(
     consensus: &Consensus,
     from: crate::model::PeerId,
@@ -304,9 +326,9 @@ async fn take_snapshot(
     if own > vote {
         return Ok(own.into());
     }
-    let link = consensus
-        .link(from, Lane::Bulk)
-        .ok_or_else(|| Failure::new(FailureCode::Unavailable, "where the offering peer is, is not known here"))?;
+    let link = consensus.link(from, Lane::Bulk).ok_or_else(|| {
+        Failure::new(FailureCode::Unavailable, "where the offering peer is, is not known here")
+    })?;
     let snapshot = consensus.snapshots.receive(&link, &offer.manifest.0).await.map_err(|error| {
         warn!(%from, error = &error as &dyn std::error::Error, "a snapshot was not received");
         let code = match error {
@@ -315,7 +337,7 @@ async fn take_snapshot(
         };
         Failure::new(code, error.to_string())
     })?;
-    let snapshot = transfer::for_raft(snapshot)?;
+    let snapshot = super::snapshot_of(snapshot)?;
     let installed = consensus.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
     Ok(installed.vote.into())
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::convert::{self, RaftVote};
+use super::convert::RaftVote;
 use super::types::TypeConfig;
 use super::wire::Vote;
 use crate::codec;
@@ -26,6 +26,8 @@ pub(super) type SnapshotOf = openraft::type_config::alias::SnapshotOf<TypeConfig
 const PARTS_UNDER_WAY_MAX: usize = 8;
 const PARTS_LISTED_MAX: usize = 256;
 const PART_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a peer may take to make a snapshot that another one asks for.
+pub(super) const MAKE_PATIENCE: Duration = Duration::from_secs(30);
 /// So that catching up leaves room for other things: about 64 MiB each second.
 const BYTES_PER_MS_MAX: u64 = 64 << 10;
 /// A part that came damaged is asked for again, so often in all.
@@ -69,7 +71,10 @@ impl Request for SnapshotPart {
 
 /// Asks for the manifest of a snapshot to start from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct SnapshotRequest {}
+pub(super) struct SnapshotRequest {
+    /// It must hold the entry at this index: the asking peer's log begins behind it.
+    pub(super) index: u64,
+}
 
 impl Request for SnapshotRequest {
     const KIND: Kind = Kind::SnapshotRequest;
@@ -123,7 +128,9 @@ impl Snapshots {
             Failure::new(FailureCode::Unavailable, format!("there is no snapshot {} any more", request.id))
         })?;
         let read = tokio::task::spawn_blocking(move || match request.part {
-            Part::Rows { offset, len } => snapshot.read_rows(offset, len as usize).map(|rows| Some(rows.into())),
+            Part::Rows { offset, len } => {
+                snapshot.read_rows(offset, len as usize).map(|rows| Some(rows.into()))
+            }
             Part::Block(key) => snapshot.read_block(&BlockKey(key)),
         });
         match read.await {
@@ -134,12 +141,11 @@ impl Snapshots {
         }
     }
 
-    /// The manifest of a snapshot, made now where there is none, for a peer that has lost its state.
-    pub(super) async fn manifest(&self) -> Result<Blob, Failure> {
-        let unavailable = |error: String| Failure::new(FailureCode::Unavailable, error);
-        let snapshot = self.store.build_snapshot().await.map_err(|error| unavailable(error.to_string()))?;
-        let manifest = snapshot.manifest().encode().map_err(|error| unavailable(error.to_string()))?;
-        Ok(Blob(manifest.into()))
+    /// The manifest of the current snapshot, if it holds the entry at `index`.
+    pub(super) fn manifest_with(&self, index: u64) -> Option<Result<Blob, codec::Error>> {
+        let snapshot = self.store.current_snapshot()?;
+        let manifest = snapshot.manifest();
+        (manifest.id() > index).then(|| Ok(Blob(manifest.encode()?.into())))
     }
 
     /// Pulls what is lacking of a snapshot from the peer at the other end of `link`.
@@ -180,12 +186,13 @@ impl Snapshots {
         Ok(snapshot)
     }
 
-    /// Asks the peer at the other end of `link` for a snapshot to start from, and pulls it.
+    /// Asks the peer at the other end of `link` for a snapshot that holds the entry at `index`, and pulls it.
     ///
     /// # Errors
-    /// [`ReceiveError`].
-    pub async fn fetch(&self, link: &Link) -> Result<SnapshotHandle, ReceiveError> {
-        let manifest = link.call(GROUP, &SnapshotRequest {}, Instant::now() + PART_PATIENCE * 4).await?;
+    /// [`ReceiveError`]; try another peer, or again.
+    pub async fn fetch(&self, link: &Link, index: u64) -> Result<SnapshotHandle, ReceiveError> {
+        let manifest =
+            link.call(GROUP, &SnapshotRequest { index }, Instant::now() + MAKE_PATIENCE * 2).await?;
         self.receive(link, &manifest.0).await
     }
 }
@@ -197,10 +204,4 @@ async fn fetch(link: &Link, id: u64, wanted: Wanted) -> (Wanted, Result<Blob, Ca
     };
     let fetched = link.call(GROUP, &SnapshotPart { id, part }, Instant::now() + PART_PATIENCE).await;
     (wanted, fetched)
-}
-
-/// A received snapshot as openraft takes it.
-pub(super) fn for_raft(snapshot: SnapshotHandle) -> Result<SnapshotOf, codec::Error> {
-    let meta = convert::snapshot_meta_from(&snapshot.manifest().applied)?;
-    Ok(SnapshotOf { meta, snapshot })
 }

@@ -400,10 +400,8 @@ mod tests {
 
     #[test]
     fn entries_with_a_gap_are_refused() {
-        let entry = |index| WireEntry {
-            position: LogPosition { term: 1, peer: 1, index },
-            content: Content::Blank,
-        };
+        let entry =
+            |index| WireEntry { position: LogPosition { term: 1, peer: 1, index }, content: Content::Blank };
         let append = |entries| Append {
             vote: Vote { term: 1, peer: 1, committed: true },
             prev: None,

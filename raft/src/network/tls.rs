@@ -75,8 +75,7 @@ pub struct RefusedList {
 impl RefusedList {
     /// Whether a certificate is refused.
     pub fn contains(&self, certificate: &PeerCertificate) -> bool {
-        let listed =
-            self.peers.contains(&certificate.peer) || self.serials.contains(&certificate.serial);
+        let listed = self.peers.contains(&certificate.peer) || self.serials.contains(&certificate.serial);
         listed && !self.members.contains(&certificate.peer)
     }
 }

@@ -235,6 +235,11 @@ impl State {
         self.requests.insert(request, Remembered { expires, outcome });
     }
 
+    /// What a named request was answered, while that is remembered.
+    pub fn outcome_of(&self, request: RequestId) -> Option<&Outcome> {
+        self.requests.get(&request).map(|remembered| &remembered.outcome)
+    }
+
     fn notify(&mut self, notice: Notice) {
         self.notices.insert(notice);
     }
