@@ -466,13 +466,16 @@ impl Consensus {
         if !self.metrics().membership_config.membership().voter_ids().any(|voter| voter == to.0) {
             return refused(format!("peer {to} is not a voter, so it can't lead"));
         }
-        match self.statuses.lock().get(&to) {
-            Some(status) if status.is_alive() => {
-                if let Some(reason) = &status.pong.refuses {
-                    return refused(format!("peer {to} takes no writes: {reason}"));
-                }
+        // What it said a second ago may be what it was before it was started again.
+        let Some(link) = self.link(to, Lane::Control) else {
+            return refused(format!("where peer {to} is, is not known"));
+        };
+        match link.call(GROUP, &Ping {}, deadline.min(Instant::now() + PING_INTERVAL * 2)).await {
+            Ok(Pong { refuses: Some(reason), .. }) => {
+                return refused(format!("peer {to} takes no writes: {reason}"));
             }
-            _ => return refused(format!("peer {to} does not answer, so it can't lead")),
+            Ok(_) => {}
+            Err(error) => return refused(format!("peer {to} does not answer, so it can't lead: {error}")),
         }
         let mut leadership = self.leadership.subscribe();
         while Instant::now() < deadline {

@@ -9,6 +9,8 @@ mod engine;
 mod forward;
 mod log;
 mod machine;
+#[cfg(test)]
+mod machine_test;
 mod membership;
 mod network;
 mod reads;

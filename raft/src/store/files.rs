@@ -32,11 +32,6 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(describe("syncing the directory", path))
 }
 
-/// Syncs a file's content.
-pub(crate) fn sync_file(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|file| file.sync_data()).map_err(describe("syncing", path))
-}
-
 fn sync_parent(path: &Path) -> Result<(), Error> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),

@@ -13,19 +13,19 @@ use rscaler_raft::peer::{Error, Peer, PeerConfig};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
-pub const GRACE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
 /// Peers by number. Each has a directory for as long as the fleet lives.
-pub struct Fleet {
+pub(crate) struct Fleet {
     root: TempDir,
-    pub peers: BTreeMap<u64, Peer>,
+    pub(crate) peers: BTreeMap<u64, Peer>,
     addrs: BTreeMap<u64, String>,
-    pub change: fn(&mut PeerConfig),
+    pub(crate) change: fn(&mut PeerConfig),
 }
 
 /// Tries until there is an answer, and says what was last seen if there is none in time.
-pub async fn wait_for<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+pub(crate) async fn wait_for<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {
@@ -40,11 +40,11 @@ where
 }
 
 impl Fleet {
-    pub fn new() -> Fleet {
+    pub(crate) fn new() -> Fleet {
         Fleet::with(|_| {})
     }
 
-    pub fn with(change: fn(&mut PeerConfig)) -> Fleet {
+    pub(crate) fn with(change: fn(&mut PeerConfig)) -> Fleet {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(std::env::var("RUST_LOG").unwrap_or_else(|_| "rscaler_raft=info".to_string()))
             .with_test_writer()
@@ -52,7 +52,7 @@ impl Fleet {
         Fleet { root: tempfile::tempdir().unwrap(), peers: BTreeMap::new(), addrs: BTreeMap::new(), change }
     }
 
-    pub fn config(&self, number: u64) -> PeerConfig {
+    pub(crate) fn config(&self, number: u64) -> PeerConfig {
         let dir = self.root.path().join(format!("p{number}"));
         // A peer keeps its address, so that the others find it after a restart.
         let listen = self.addrs.get(&number).cloned().unwrap_or_else(|| "127.0.0.1:0".to_string());
@@ -62,7 +62,7 @@ impl Fleet {
         config
     }
 
-    pub fn dir(&self, number: u64) -> std::path::PathBuf {
+    pub(crate) fn dir(&self, number: u64) -> std::path::PathBuf {
         self.root.path().join(format!("p{number}"))
     }
 
@@ -72,20 +72,20 @@ impl Fleet {
         self.peers.insert(number, peer);
     }
 
-    pub async fn bootstrap(&mut self) {
+    pub(crate) async fn bootstrap(&mut self) {
         let peer = Peer::bootstrap(self.config(1)).await.unwrap();
         self.insert(1, peer);
     }
 
     /// The next peer joins, by way of `by`.
-    pub async fn join(&mut self, number: u64, by: u64, role: PeerRole) {
+    pub(crate) async fn join(&mut self, number: u64, by: u64, role: PeerRole) {
         let token = self.peers[&by].create_join_token(Duration::from_secs(600), role).await.unwrap();
         let peer = Peer::join(self.config(number), &token, self.peers[&by].addr()).await.unwrap();
         self.insert(number, peer);
     }
 
     /// A control plane of voters `1..=count`.
-    pub async fn start(count: u64, change: fn(&mut PeerConfig)) -> Fleet {
+    pub(crate) async fn start(count: u64, change: fn(&mut PeerConfig)) -> Fleet {
         let mut fleet = Fleet::with(change);
         fleet.bootstrap().await;
         for number in 2..=count {
@@ -96,16 +96,16 @@ impl Fleet {
     }
 
     /// As after `kill -9`: nothing is ended in order.
-    pub fn crash(&mut self, number: u64) {
+    pub(crate) fn crash(&mut self, number: u64) {
         drop(self.peers.remove(&number).unwrap());
     }
 
-    pub async fn shutdown(&mut self, number: u64) {
+    pub(crate) async fn shutdown(&mut self, number: u64) {
         self.peers.remove(&number).unwrap().shutdown(GRACE).await;
     }
 
     /// Opens a peer again, once the one before has let go of its directory.
-    pub async fn open(&mut self, number: u64) {
+    pub(crate) async fn open(&mut self, number: u64) {
         let peer = wait_for("opening", || async {
             match Peer::open(self.config(number)).await {
                 Ok(peer) => Ok(peer),
@@ -120,17 +120,17 @@ impl Fleet {
         self.insert(number, peer);
     }
 
-    pub fn peer(&self, number: u64) -> &Peer {
+    pub(crate) fn peer(&self, number: u64) -> &Peer {
         &self.peers[&number]
     }
 
-    pub async fn members(&self, number: u64) -> BTreeMap<u64, bool> {
+    pub(crate) async fn members(&self, number: u64) -> BTreeMap<u64, bool> {
         let members: Vec<Member> = self.peer(number).engine().members().await;
         members.into_iter().map(|member| (member.peer.0, member.voter)).collect()
     }
 
     /// Waits until all peers that run see these voters and no others.
-    pub async fn wait_voters(&self, voters: &[u64]) {
+    pub(crate) async fn wait_voters(&self, voters: &[u64]) {
         for number in self.peers.keys() {
             wait_for("voters", || async {
                 let members = self.members(*number).await;
@@ -142,7 +142,7 @@ impl Fleet {
     }
 
     /// The leader that all peers which run agree on.
-    pub async fn leader(&self) -> u64 {
+    pub(crate) async fn leader(&self) -> u64 {
         wait_for("a leader", || async {
             let known: Vec<_> =
                 self.peers.values().map(|peer| peer.engine().leadership().borrow().leader).collect();
@@ -160,14 +160,14 @@ impl Fleet {
     }
 
     /// Creates a cluster through `number`.
-    pub async fn put(&self, number: u64, name: &str) -> Result<(), EngineError> {
+    pub(crate) async fn put(&self, number: u64, name: &str) -> Result<(), EngineError> {
         let outcome = propose(self.peer(number), put(name)).await?;
         assert!(matches!(outcome, Reply::Configured(_)), "{outcome:?}");
         Ok(())
     }
 
     /// Whether `number` has the cluster, as of everything acknowledged before.
-    pub async fn has(&self, number: u64, name: &str) -> bool {
+    pub(crate) async fn has(&self, number: u64, name: &str) -> bool {
         let peer = self.peer(number);
         let index = peer.engine().read_index(Instant::now() + PATIENCE).await.unwrap();
         assert!(peer.replica().wait_applied(index, PATIENCE).await, "peer {number} lags");
@@ -175,11 +175,11 @@ impl Fleet {
     }
 }
 
-pub fn has_now(peer: &Peer, name: &str) -> bool {
+pub(crate) fn has_now(peer: &Peer, name: &str) -> bool {
     peer.replica().read(|state| state.object(Kind::Cluster, &Name::new(name).unwrap()).is_some())
 }
 
-pub fn put(name: &str) -> Command {
+pub(crate) fn put(name: &str) -> Command {
     Command::Configure(vec![Change::Put {
         name: Name::new(name).unwrap(),
         spec: Spec::Cluster(Cluster {}),
@@ -190,11 +190,15 @@ pub fn put(name: &str) -> Command {
 }
 
 /// Each proposal is a request of its own: what is repeated inside is answered once.
-pub async fn propose(peer: &Peer, command: Command) -> Result<Reply, EngineError> {
+pub(crate) async fn propose(peer: &Peer, command: Command) -> Result<Reply, EngineError> {
     propose_within(peer, command, PATIENCE).await
 }
 
-pub async fn propose_within(peer: &Peer, command: Command, patience: Duration) -> Result<Reply, EngineError> {
+pub(crate) async fn propose_within(
+    peer: &Peer,
+    command: Command,
+    patience: Duration,
+) -> Result<Reply, EngineError> {
     static REQUESTS: AtomicU64 = AtomicU64::new(1);
     let request = Some(RequestId(u128::from(REQUESTS.fetch_add(1, Ordering::Relaxed)) << 32));
     let payload = Payload::encode(&Proposal { request, actor: Actor::System, command }).unwrap();
@@ -203,7 +207,7 @@ pub async fn propose_within(peer: &Peer, command: Command, patience: Duration) -
 }
 
 /// Snapshots early, and a log that forgets early.
-pub fn forgetful(config: &mut PeerConfig) {
+pub(crate) fn forgetful(config: &mut PeerConfig) {
     config.log_entries_kept = 5;
     config.upkeep = UpkeepConfig {
         checkpoint_every: Duration::from_millis(200),

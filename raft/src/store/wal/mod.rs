@@ -262,20 +262,25 @@ impl Wal {
             return Ok(entries);
         }
         let mut bytes = 0;
-        for (next, entry) in (from..).zip(log.raft_log.read(from, to)) {
+        let mut next = from;
+        for entry in log.raft_log.read(from, to) {
             let (position, record) = entry.map_err(|error| self.fail("reading the log", error))?;
+            if entries.is_empty() && state.purged.is_none() {
+                // A log may begin above 0.
+                next = position.index;
+            }
             if position.index != next {
-                let gap = Error::corrupt("the log", format!("entry {next} is missing"));
-                return Err(self.fail("reading the log", gap.into()));
+                break;
             }
             bytes += record.bytes() + 64;
             if bytes > bytes_max && !entries.is_empty() {
                 return Ok(entries);
             }
             entries.push((position, record));
+            next += 1;
         }
-        if from + entries.len() as u64 != to {
-            let gap = Error::corrupt("the log", format!("entry {} is missing", from + entries.len() as u64));
+        if next != to && !(entries.is_empty() && state.purged.is_none()) {
+            let gap = Error::corrupt("the log", format!("entry {next} is missing"));
             return Err(self.fail("reading the log", gap.into()));
         }
         Ok(entries)
