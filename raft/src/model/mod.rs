@@ -19,6 +19,7 @@ mod run;
 mod task;
 mod time;
 mod trigger;
+mod trigger_state;
 mod value;
 
 pub use crate::series::{SeriesId, SeriesKey};
@@ -36,4 +37,7 @@ pub use run::{Cause, Run, RunState, RunStep, Scope, StepState};
 pub use task::{Attempt, Executor, OutputChunk, OutputTotals, Stream, Task, TaskState};
 pub use time::{Clock, Elapsed, Timestamp};
 pub use trigger::{Aggregate, Condition, Matching, NoData, OnFailure, Operator, Per, Step, Target, Trigger};
+pub use trigger_state::{
+    Bell, BellReport, Held, Phase, Subject, SubjectReport, Tracked, TriggerReport, Watched,
+};
 pub use value::Value;
