@@ -1,1 +1,3 @@
 //! rscaler.
+pub mod collectors;
+pub mod demo;

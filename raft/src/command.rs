@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Action, Actor, Capabilities, CheckOutput, FailureKind, Kind, Name, OnFailure, OutputChunk, PeerId,
-    PeerRole, RequestId, RunId, Scope, SeriesKey, Spec, Target, TaskId, Timestamp,
+    PeerRole, RequestId, RunId, Scope, SeriesKey, Settings, Spec, Target, TaskId, Timestamp,
 };
 use crate::series::SeriesId;
 
@@ -134,6 +134,8 @@ pub enum Command {
     },
     /// Removes a peer and revokes its certificate; membership follows.
     RemovePeer(PeerId),
+    /// Changes the settings of the whole control plane.
+    ChangeSettings(Settings),
     /// Compares state: the digest as the leader computed it when `index` was applied.
     VerifyDigest {
         /// The entry after which it was computed.

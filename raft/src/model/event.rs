@@ -79,6 +79,8 @@ pub enum EventKind {
     HostKey(Name),
     /// A node's collection began to fail, or works again.
     NodeReachability(Name),
+    /// Settings of the control plane were changed.
+    SettingsChanged,
 }
 
 /// A sample that made a trigger fire.

@@ -8,7 +8,7 @@ use crate::model::{Elapsed, Timestamp};
 const DELTA_MAX_MS: u32 = 2_000;
 
 impl State {
-    pub(super) fn tick(&mut self, _index: u64, first: bool, delta_ms: u32, wall: Timestamp) -> Outcome {
+    pub(super) fn tick(&mut self, index: u64, first: bool, delta_ms: u32, wall: Timestamp) -> Outcome {
         let clock = &mut self.globals.clock;
         clock.elapsed.0 += u64::from(delta_ms.min(DELTA_MAX_MS));
         clock.wall = clock.wall.max(wall);
@@ -20,6 +20,7 @@ impl State {
         self.expire_tasks();
         self.expire_requests();
         self.expire_join_tokens();
+        self.expire_samples(index);
         self.dispatch();
         Ok(Reply::Done)
     }

@@ -283,11 +283,11 @@ impl State {
             Kind::Node => {
                 self.host_keys.remove(name);
                 self.forget_checks(|(node, _)| node == name);
-                self.forget_series(|key| &*key.node == name.as_str());
+                self.series.remove_node(name.as_str());
             }
             Kind::Counter => {
                 self.forget_checks(|(_, counter)| counter == name);
-                self.forget_series(|key| &*key.counter == name.as_str());
+                self.series.remove_counter(name.as_str());
             }
             Kind::File => {
                 let versions: Vec<_> = self

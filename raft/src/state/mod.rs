@@ -16,6 +16,7 @@ mod peers;
 mod runs;
 mod samples;
 mod sessions;
+mod settings;
 mod table;
 mod tasks;
 mod validate;
@@ -26,15 +27,15 @@ use serde::{Deserialize, Serialize};
 
 pub use config::Preview;
 pub use notice::Notice;
-pub use table::{RowChange, Table};
+pub use table::Table;
 
 use crate::codec;
 use crate::command::{Command, Outcome, Proposal, Rejection, RejectionKind, Reply};
 use crate::model::{
     Assignment, CheckStatus, Clock, Elapsed, Event, EventId, JoinToken, Kind, Name, Object, OutputChunk,
-    Peer, PeerId, RequestId, Run, RunId, Session, Task, TaskId,
+    Peer, PeerId, RequestId, Run, RunId, Session, Settings, Task, TaskId,
 };
-use crate::series::SeriesStore;
+use crate::series::{self, BlockMeta, Drain, RowChange, SeriesStore};
 
 /// How long a peer's session lives without renewal.
 pub const SESSION_TTL: std::time::Duration = std::time::Duration::from_secs(2);
@@ -77,8 +78,22 @@ struct Globals {
     next_run: u64,
     next_task: u64,
     next_event: u64,
+    /// The last tick at which old samples were let go.
+    expired_at: Elapsed,
+    settings: Settings,
     /// Serial numbers of certificates that are refused.
     revoked: BTreeSet<Vec<u8>>,
+}
+
+/// A checkpoint that is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A row of the state.
+    #[error(transparent)]
+    Row(#[from] codec::Error),
+    /// A row of the series store.
+    #[error("samples cannot be restored")]
+    Series(#[from] series::Error),
 }
 
 /// An older content of a file.
@@ -220,6 +235,7 @@ impl State {
             Command::RecordCertificate { peer, serial } => self.record_certificate(*peer, serial),
             Command::SetPeerRole { peer, role } => self.set_peer_role(actor, *peer, *role),
             Command::RemovePeer(peer) => self.remove_peer(actor, *peer),
+            Command::ChangeSettings(settings) => self.change_settings(actor, settings),
             // The machine that applies compares; state does not change.
             Command::VerifyDigest { .. } => Ok(Reply::Done),
         }
@@ -244,9 +260,10 @@ impl State {
         std::mem::take(&mut self.notices)
     }
 
-    /// The rows that changed since the last call, for the checkpoint.
-    pub fn drain_changes(&mut self) -> Vec<RowChange> {
-        let mut out = Vec::new();
+    /// What changed since the last call, for the checkpoint: rows, and blocks that may go once the rows are durable.
+    pub fn drain(&mut self) -> Drain {
+        let mut drained = self.series.drain();
+        let out = &mut drained.rows;
         if std::mem::take(&mut self.globals_changed) {
             let globals = self.globals.clone();
             out.push(RowChange {
@@ -254,31 +271,42 @@ impl State {
                 value: Some(Box::new(move || codec::encode_plain(&globals))),
             });
         }
-        self.objects.drain_changes(&mut out);
-        self.file_versions.drain_changes(&mut out);
-        self.host_keys.drain_changes(&mut out);
-        self.checks.drain_changes(&mut out);
-        self.peers.drain_changes(&mut out);
-        self.join_tokens.drain_changes(&mut out);
-        self.sessions.drain_changes(&mut out);
-        self.assignments.drain_changes(&mut out);
-        self.runs.drain_changes(&mut out);
-        self.tasks.drain_changes(&mut out);
-        self.outputs.drain_changes(&mut out);
-        self.events.drain_changes(&mut out);
-        self.requests.drain_changes(&mut out);
-        out
+        self.objects.drain_changes(out);
+        self.file_versions.drain_changes(out);
+        self.host_keys.drain_changes(out);
+        self.checks.drain_changes(out);
+        self.peers.drain_changes(out);
+        self.join_tokens.drain_changes(out);
+        self.sessions.drain_changes(out);
+        self.assignments.drain_changes(out);
+        self.runs.drain_changes(out);
+        self.tasks.drain_changes(out);
+        self.outputs.drain_changes(out);
+        self.events.drain_changes(out);
+        self.requests.drain_changes(out);
+        drained
     }
 
-    /// Restores a checkpoint's rows.
+    /// The state that was drained after the entry at index `applied`. `blocks` are all that are stored.
     ///
     /// # Errors
-    /// [`codec::Error`] where a row is damaged or of a table that this version does not know.
-    pub fn load(rows: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<State, codec::Error> {
+    /// [`LoadError`] where a row is damaged or of a table that this version does not know.
+    pub fn load(
+        rows: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>,
+        blocks: impl IntoIterator<Item = BlockMeta>,
+        applied: u64,
+    ) -> Result<State, LoadError> {
         let mut state = State::new();
+        let mut of_series = Vec::new();
         for (key, value) in rows {
-            state.load_row(&key, &value)?;
+            match key.first() {
+                Some(&(series::DICTIONARY_PREFIX | series::HEAD_PREFIX | series::INFO_PREFIX)) => {
+                    of_series.push((key, value));
+                }
+                _ => state.load_row(&key, &value)?,
+            }
         }
+        state.series = SeriesStore::load(of_series, blocks, applied)?;
         state.globals_changed = false;
         state.rebuild_indexes();
         Ok(state)
@@ -343,9 +371,15 @@ impl State {
         self.outputs.digest(&mut context);
         self.events.digest(&mut context);
         self.requests.digest(&mut context);
+        context.update(&self.series.digest().to_be_bytes());
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
         digest
+    }
+
+    /// Settings of the whole control plane.
+    pub fn settings(&self) -> &Settings {
+        &self.globals.settings
     }
 
     /// The replicated clock.

@@ -1,27 +1,98 @@
 //! Samples and what became of readings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::tasks::shorten;
 use super::{Notice, State};
 use crate::command::{
-    CheckBatch, CheckReport, Outcome, Rejection, RejectionKind, Reply, SampleBatch, SampleSource,
+    CheckBatch, CheckReport, Outcome, Rejection, Reply, RowSeries, SampleBatch, SampleSource,
 };
 use crate::model::{Actor, CheckOutput, CheckStatus, EventKind, FailureKind, Name};
-use crate::series::SeriesKey;
+use crate::series::{At, SeriesId, SeriesKey};
 
 /// Bytes kept of a failure's reason.
 const REASON_BYTES_MAX: usize = 512;
+/// The longest name of an instance.
+const INSTANCE_BYTES_MAX: usize = 200;
+/// How often old samples are looked for.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(10);
 
 impl State {
-    pub(super) fn take_samples(&mut self, _index: u64, batch: &SampleBatch) -> Outcome {
+    pub(super) fn take_samples(&mut self, index: u64, batch: &SampleBatch) -> Outcome {
         if batch.rows.len() > SampleBatch::ROWS_MAX {
             return Err(State::too_many(format!("at most {} samples at once", SampleBatch::ROWS_MAX)));
         }
         if let SampleSource::Collector { node, epoch } = &batch.source {
             self.check_assignment(node, *epoch)?;
         }
-        Err(Rejection::new(RejectionKind::Conflict, "samples are not kept yet"))
+        let at = self.at(index);
+        let known: Vec<Option<SeriesId>> = batch.keys.iter().map(|key| self.known_series(at, key)).collect();
+        let mut accepted = Vec::with_capacity(batch.rows.len());
+        for row in &batch.rows {
+            let id = match row.series {
+                RowSeries::Known(id) => Some(id),
+                RowSeries::New(position) => known.get(position as usize).copied().flatten(),
+            };
+            // An id that no series has is counted as such.
+            let id = id.unwrap_or(SeriesId(u32::MAX));
+            if self.series.push(at, id, row.at, row.value).is_ok() {
+                accepted.push((id, row.at, row.value));
+            }
+        }
+        self.notice_samples(batch, &accepted);
+        let taken = u32::try_from(accepted.len()).unwrap_or(u32::MAX);
+        let dropped = u32::try_from(batch.rows.len()).unwrap_or(u32::MAX) - taken;
+        Ok(Reply::Samples { accepted: taken, dropped })
+    }
+
+    /// The series of a key, made where it is new; none where its counter or node is not (any more).
+    fn known_series(&mut self, at: At, key: &SeriesKey) -> Option<SeriesId> {
+        if let Some(id) = self.series.id(key.parts()) {
+            return Some(id);
+        }
+        let counter = Name::new(&key.counter).ok()?;
+        let node = self.node(&Name::new(&key.node).ok()?)?;
+        let collected =
+            self.counter(&counter)?.clusters.iter().any(|selector| selector.covers(&node.cluster));
+        let short = key.instance.as_ref().is_none_or(|instance| instance.len() <= INSTANCE_BYTES_MAX);
+        if !collected || !short {
+            return None;
+        }
+        self.series.intern(at, key.parts()).ok()
+    }
+
+    fn notice_samples(&mut self, batch: &SampleBatch, accepted: &[(SeriesId, i64, f64)]) {
+        if let SampleSource::Collector { node, .. } = &batch.source {
+            self.notify(Notice::Samples(node.clone()));
+            return;
+        }
+        let mut last = None;
+        for (id, _, _) in accepted {
+            let Some(key) = self.series.key(*id) else { continue };
+            if last.as_ref() == Some(&key.node) {
+                continue;
+            }
+            last = Some(Arc::clone(&key.node));
+            if let Ok(node) = Name::new(&key.node) {
+                self.notify(Notice::Samples(node));
+            }
+        }
+    }
+
+    fn at(&self, index: u64) -> At {
+        At { index, now_ms: self.globals.clock.wall.0 }
+    }
+
+    /// Lets go of samples that are older than they are kept.
+    pub(super) fn expire_samples(&mut self, index: u64) {
+        let now = self.globals.clock.elapsed;
+        if now.since(self.globals.expired_at) < EXPIRE_INTERVAL {
+            return;
+        }
+        self.globals.expired_at = now;
+        let retention = self.retention();
+        self.series.expire(self.at(index), &retention);
     }
 
     fn check_assignment(&self, node: &Name, epoch: u64) -> Result<(), Rejection> {
@@ -101,8 +172,6 @@ impl State {
             self.checks.remove(&key);
         }
     }
-
-    pub(super) fn forget_series(&mut self, _gone: impl Fn(&SeriesKey) -> bool) {}
 }
 
 fn is_unreachable(failure: Option<&(FailureKind, String)>) -> bool {

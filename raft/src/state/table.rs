@@ -9,14 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec;
-
-/// A changed row for the checkpoint.
-pub struct RowChange {
-    /// The table's prefix byte, then the row's key, ordered as the table is.
-    pub key: Vec<u8>,
-    /// Encodes the row, away from the apply path; absent where the row is gone.
-    pub value: Option<Box<dyn FnOnce() -> Vec<u8> + Send>>,
-}
+use crate::series::{MakeValue, RowChange};
 
 /// A key of a [`Table`]: to bytes whose order is the key's, and back.
 pub trait RowKey: Ord + Clone {
@@ -112,7 +105,7 @@ impl<K: RowKey, V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static>
             key.write(&mut bytes);
             let value = self.rows.get(&key).map(|row| {
                 let row = Arc::clone(row);
-                Box::new(move || codec::encode_plain(&*row)) as Box<dyn FnOnce() -> Vec<u8> + Send>
+                Box::new(move || codec::encode_plain(&*row)) as MakeValue
             });
             out.push(RowChange { key: bytes, value });
         }

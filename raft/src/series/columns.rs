@@ -1,0 +1,256 @@
+//! Encoding and decoding of blocks' payloads.
+//!
+//! Samples become columns: times as runs of a regular step (or, if they have none, their differences), values as
+//! integers of a [`Form`] (or floats, if they have none), both through pco. A packed stream is kept where it is smaller.
+
+use pco::standalone::{simple_compress, simple_decompress_into};
+use pco::{ChunkConfig, DeltaSpec};
+
+use super::block::{BLOCK_SAMPLES_MAX, Codec, Opened};
+use super::codec::{Bad, Reader, put_bytes, put_signed, put_varint};
+use super::pack::{CHUNK, Form, PADDING, Packer, Unpacker};
+use super::rollup::Rollup;
+
+/// pco's level: at this one a sample takes 10 to 30 ns; higher ones cost more and gain nothing at our block sizes.
+const LEVEL: usize = 8;
+
+const TIMES_AS_RUNS: u8 = 0;
+const TIMES_AS_DIFFERENCES: u8 = 1;
+
+/// Samples as two columns of the same length, ordered by time.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Samples {
+    pub(super) times: Vec<i64>,
+    pub(super) values: Vec<f64>,
+}
+
+impl Samples {
+    pub(super) fn clear(&mut self) {
+        self.times.clear();
+        self.values.clear();
+    }
+
+    /// The sum of the samples' hashes.
+    pub(super) fn hash(&self) -> u64 {
+        let pairs = self.times.iter().zip(&self.values);
+        pairs.fold(0, |hash, (&time, value)| {
+            hash.wrapping_add(super::block::sample_hash(time, value.to_bits()))
+        })
+    }
+}
+
+fn config() -> ChunkConfig {
+    ChunkConfig::default().with_compression_level(LEVEL).with_delta_spec(DeltaSpec::TryConsecutive(1))
+}
+
+fn put_column<T: pco::data_types::Number>(out: &mut Vec<u8>, numbers: &[T]) {
+    // pco fails only on a configuration that is wrong, and ours is constant; an empty column would not decode.
+    put_bytes(out, &simple_compress(numbers, &config()).unwrap_or_default());
+}
+
+fn column<T: pco::data_types::Number + Default>(
+    reader: &mut Reader<'_>,
+    count: usize,
+) -> Result<Vec<T>, Bad> {
+    let mut numbers = vec![T::default(); count];
+    let progress = simple_decompress_into(reader.bytes()?, &mut numbers)
+        .map_err(|_| Bad("pco does not decode a column"))?;
+    if progress.n_processed == count { Ok(numbers) } else { Err(Bad("a column has the wrong length")) }
+}
+
+/// Runs of samples at a regular step: (difference to the sample before, step, length).
+fn runs(start: i64, times: &[i64]) -> Vec<(i64, i64, usize)> {
+    let mut runs: Vec<(i64, i64, usize)> = Vec::new();
+    let mut last = start;
+    for &time in times {
+        let step = time - last;
+        match runs.last_mut() {
+            Some(run) if run.2 == 1 => *run = (run.0, step, 2),
+            Some(run) if run.1 == step => run.2 += 1,
+            _ => runs.push((step, 0, 1)),
+        }
+        last = time;
+    }
+    runs
+}
+
+fn put_times(out: &mut Vec<u8>, start: i64, times: &[i64]) {
+    let runs = runs(start, times);
+    if runs.len() <= 2 + times.len() / 16 {
+        out.push(TIMES_AS_RUNS);
+        put_varint(out, runs.len() as u64);
+        for (gap, step, length) in runs {
+            put_signed(out, gap);
+            put_signed(out, step);
+            put_varint(out, length as u64);
+        }
+    } else {
+        let mut last = start;
+        let differences: Vec<i64> =
+            times.iter().map(|&time| time - std::mem::replace(&mut last, time)).collect();
+        out.push(TIMES_AS_DIFFERENCES);
+        put_column(out, &differences);
+    }
+}
+
+fn times(reader: &mut Reader<'_>, start: i64, count: usize, out: &mut Vec<i64>) -> Result<(), Bad> {
+    let mut last = start;
+    match reader.u8()? {
+        TIMES_AS_RUNS => {
+            let mut left = count;
+            for _ in 0..reader.at_most(count)? {
+                let (gap, step) = (reader.signed()?, reader.signed()?);
+                let length = reader.at_most(left)?;
+                if length == 0 {
+                    return Err(Bad("a run of times is empty"));
+                }
+                left -= length;
+                last = last.wrapping_add(gap);
+                out.push(last);
+                out.extend((1..length).map(|_| {
+                    last = last.wrapping_add(step);
+                    last
+                }));
+            }
+            if left == 0 { Ok(()) } else { Err(Bad("times are missing")) }
+        }
+        TIMES_AS_DIFFERENCES => {
+            out.extend(column::<i64>(reader, count)?.into_iter().map(|difference| {
+                last = last.wrapping_add(difference);
+                last
+            }));
+            Ok(())
+        }
+        _ => Err(Bad("the code of its times is unknown")),
+    }
+}
+
+/// Packs `samples` as one stream that starts at `base`.
+pub(super) fn pack(base: i64, samples: &Samples) -> Vec<u8> {
+    let mut packer = Packer::new(base);
+    let mut out = Vec::new();
+    for (times, values) in samples.times.chunks(CHUNK).zip(samples.values.chunks(CHUNK)) {
+        packer.pack(times, values, &mut out);
+    }
+    out
+}
+
+/// Appends the samples of a packed stream to `out`; `scratch` is reused between calls.
+pub(super) fn unpack(base: i64, stream: &[u8], scratch: &mut Vec<u8>, out: &mut Samples) -> Result<(), Bad> {
+    scratch.clear();
+    scratch.extend_from_slice(stream);
+    scratch.resize(stream.len() + PADDING, 0);
+    let mut unpacker = Unpacker::new(scratch, stream.len(), base);
+    while unpacker.next(&mut out.times, &mut out.values)?.is_some() {
+        if out.times.len() > 4 * BLOCK_SAMPLES_MAX {
+            return Err(Bad("it has more samples than a block may"));
+        }
+    }
+    Ok(())
+}
+
+/// The smaller of the given packed stream and the columns.
+pub(super) fn encode_samples(start: i64, samples: &Samples, packed: Vec<u8>) -> (Codec, Vec<u8>) {
+    let mut out = Vec::with_capacity(packed.len());
+    put_times(&mut out, start, &samples.times);
+    let mut ints = vec![0; samples.values.len()];
+    let form = Form::choose(&samples.values, Form::NONE, &mut ints);
+    out.extend([form.decimals, form.shift]);
+    if form.is_decimal() {
+        put_column(&mut out, &ints);
+    } else {
+        put_column(&mut out, &samples.values);
+    }
+    if packed.len() <= out.len() { (Codec::Packed, packed) } else { (Codec::Columns, out) }
+}
+
+/// Appends a block's samples to `out`.
+pub(super) fn decode_samples(
+    block: &Opened<'_>,
+    scratch: &mut Vec<u8>,
+    out: &mut Samples,
+) -> Result<(), Bad> {
+    let (start, count, from) = (block.meta.id.start, block.meta.count as usize, out.times.len());
+    if block.codec == Codec::Packed {
+        unpack(start, block.payload, scratch, out)?;
+    } else {
+        let mut reader = Reader::new(block.payload);
+        times(&mut reader, start, count, &mut out.times)?;
+        let form = Form { decimals: reader.u8()?, shift: reader.u8()? }.check()?;
+        if form.is_decimal() {
+            form.values(&column(&mut reader, count)?, &mut out.values);
+        } else {
+            out.values.extend(column::<f64>(&mut reader, count)?);
+        }
+        reader.finish()?;
+    }
+    let new = &out.times[from..];
+    let fits = new.len() == count && new.first() == Some(&start) && new.last() == Some(&block.meta.end);
+    if fits { Ok(()) } else { Err(Bad("its samples do not fit its header")) }
+}
+
+/// The payload of a block of rollups whose first sample was at `start`.
+pub(super) fn encode_rollups(start: i64, width: i64, rollups: &[Rollup]) -> Vec<u8> {
+    let of = |field: fn(&Rollup) -> f64| rollups.iter().map(field);
+    let starts: Vec<i64> = rollups.iter().map(|rollup| rollup.start / width).collect();
+    let counts: Vec<u32> = rollups.iter().map(|rollup| rollup.count).collect();
+    let values: Vec<f64> = of(|r| r.min).chain(of(|r| r.max)).chain(of(|r| r.sum)).collect();
+    let mut ints = vec![0i64; values.len()];
+    let form = Form::choose(&values, Form::NONE, &mut ints);
+    let mut out = Vec::new();
+    put_times(&mut out, start / width, &starts);
+    put_column(&mut out, &counts);
+    out.extend([form.decimals, form.shift]);
+    let n = rollups.len();
+    if form.is_decimal() {
+        // What is left of max and sum when min, and then the middle, has told its part.
+        for i in 0..n {
+            let (min, max) = (ints[i], ints[n + i]);
+            ints[n + i] = max.wrapping_sub(min);
+            let middle = min.wrapping_add(ints[n + i] / 2);
+            ints[2 * n + i] = ints[2 * n + i].wrapping_sub(middle.wrapping_mul(i64::from(counts[i])));
+        }
+        ints.chunks(n.max(1)).for_each(|column| put_column(&mut out, column));
+    } else {
+        values.chunks(n.max(1)).for_each(|column| put_column(&mut out, column));
+    }
+    out
+}
+
+/// Appends a block's rollups to `out`.
+pub(super) fn decode_rollups(block: &Opened<'_>, out: &mut Vec<Rollup>) -> Result<(), Bad> {
+    let (count, width) = (block.meta.count as usize, block.meta.id.resolution.width_ms());
+    let mut reader = Reader::new(block.payload);
+    let mut starts = Vec::new();
+    times(&mut reader, block.meta.id.start / width, count, &mut starts)?;
+    let counts: Vec<u32> = column(&mut reader, count)?;
+    let form = Form { decimals: reader.u8()?, shift: reader.u8()? }.check()?;
+    let mut values: [Vec<f64>; 3] = Default::default();
+    if form.is_decimal() {
+        let min: Vec<i64> = column(&mut reader, count)?;
+        let mut max: Vec<i64> = column(&mut reader, count)?;
+        let mut sum: Vec<i64> = column(&mut reader, count)?;
+        for i in 0..count {
+            let middle = min[i].wrapping_add(max[i] / 2);
+            max[i] = max[i].wrapping_add(min[i]);
+            sum[i] = sum[i].wrapping_add(middle.wrapping_mul(i64::from(counts[i])));
+        }
+        for (ints, values) in [min, max, sum].iter().zip(&mut values) {
+            form.values(ints, values);
+        }
+    } else {
+        for values in &mut values {
+            *values = column(&mut reader, count)?;
+        }
+    }
+    reader.finish()?;
+    let [min, max, sum] = &values;
+    out.extend((0..count).map(|i| Rollup {
+        start: starts[i].wrapping_mul(width),
+        min: min[i],
+        max: max[i],
+        sum: sum[i],
+        count: counts[i],
+    }));
+    Ok(())
+}

@@ -1,0 +1,439 @@
+//! Work on blocks that is done off the apply path: encoding sealed heads, merging small blocks, rolling up.
+//!
+//! ```text
+//! head --seal--> raw tier 0 --merge--> raw tier 1
+//!                     \--roll up--> 5m tier 0 --merge--> 5m tier 1 --merge--> ...
+//!                                        \--roll up--> 1h tier 0 --merge--> ...
+//! ```
+//! Merging and the first rolling up of the same blocks are one job; what expires before it would be merged is rolled up alone.
+//! A job is a pure function of immutable inputs, and nothing readers see depends on whether it ran yet. Blocks are rolled
+//! up oldest first and each once, so what is rolled up is all that is not newer than the coarser blocks.
+
+use std::sync::Arc;
+
+use super::block::{Block, BlockMeta, BlockSource, Codec, fold, open};
+use super::codec::Bad;
+use super::columns::{Samples, decode_rollups, decode_samples, encode_rollups, encode_samples, pack};
+use super::rollup::{Rollup, of_rollups, of_samples};
+use super::store::{Sealed, Series, SeriesStore, Stored};
+use super::{BlockId, Error, Resolution, SeriesId};
+
+/// A merged block takes no more bytes than this, by the sizes of its inputs: recoded together they do not grow to
+/// [`super::BLOCK_BYTES_MAX`].
+const MERGED_BYTES_MAX: u32 = 40 * 1024;
+const DAY_MS: i64 = 24 * 3_600_000;
+/// Tiers end here; blocks of this tier are not merged.
+const TIER_MAX: u8 = 3;
+
+/// When to merge blocks of a resolution: after so many of one tier, or so many entries, or when more would span too long.
+struct Fan {
+    blocks: usize,
+    entries: u32,
+    span_ms: i64,
+}
+
+/// Raw: a day at a step of 10 s. Rollups: some 2,000, a week of 5 minutes. Spans bound how long expired data lies around.
+fn fan(resolution: Resolution) -> Fan {
+    match resolution {
+        Resolution::Raw => Fan { blocks: 12, entries: 8_640, span_ms: 4 * DAY_MS },
+        Resolution::FiveMinutes => Fan { blocks: 8, entries: 2_016, span_ms: 30 * DAY_MS },
+        Resolution::Hour => Fan { blocks: 8, entries: 2_016, span_ms: 180 * DAY_MS },
+    }
+}
+
+/// A sealed head whose block is to be made.
+#[derive(Debug, Clone)]
+pub struct SealJob {
+    pub(super) sealed: Arc<Sealed>,
+}
+
+impl SealJob {
+    /// The block that comes of it.
+    pub fn id(&self) -> BlockId {
+        self.sealed.id
+    }
+
+    /// The log index whose application sealed the head.
+    pub fn sealed_at(&self) -> u64 {
+        self.sealed.sealed_at
+    }
+
+    /// How many samples it holds.
+    pub fn count(&self) -> u32 {
+        self.sealed.packed.count
+    }
+}
+
+/// Blocks of a series to be put together, rolled up, or both.
+#[derive(Debug, Clone)]
+pub struct MergeJob {
+    series: SeriesId,
+    resolution: Resolution,
+    inputs: Vec<BlockMeta>,
+    /// The tier of the merged block; `None` if they stay as they are.
+    tier: Option<u8>,
+    rolls_up: bool,
+}
+
+/// Work for a thread that may take its time.
+#[derive(Debug, Clone)]
+pub enum Job {
+    /// Encode a sealed head.
+    Seal(SealJob),
+    /// Merge or roll up blocks.
+    Merge(MergeJob),
+}
+
+/// Encodes a sealed head. Takes some 30 ns a sample.
+///
+/// # Errors
+/// [`Error::TooLarge`] never happens for what a store handed out.
+pub fn encode(job: &SealJob) -> Result<Block, Error> {
+    let sealed = &job.sealed;
+    let mut samples = Samples::default();
+    let unpacked = sealed.packed.unpack(&mut Vec::new(), &mut samples);
+    unpacked.map_err(|bad| Error::corrupt(sealed.id, bad.0))?;
+    let (codec, payload) = encode_samples(sealed.id.start, &samples, sealed.packed.bytes.clone());
+    let meta = BlockMeta {
+        id: sealed.id,
+        end: sealed.end,
+        count: sealed.packed.count,
+        sealed_at: sealed.sealed_at,
+        digest: sealed.digest,
+        bytes: 0,
+    };
+    Block::assemble(meta, codec, &payload)
+}
+
+impl Job {
+    /// Whose blocks it works on.
+    pub fn series(&self) -> SeriesId {
+        match self {
+            Self::Seal(job) => job.sealed.id.series,
+            Self::Merge(job) => job.series,
+        }
+    }
+
+    /// Does the work: the blocks to be stored, all before [`SeriesStore::confirm`] is called, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if an input is not stored (any more): give the job back with [`SeriesStore::abandon`].
+    /// [`Error::Corrupt`] if an input is damaged.
+    pub fn run(&self, source: &dyn BlockSource) -> Result<Vec<Block>, Error> {
+        match self {
+            Self::Seal(job) => encode(job).map(|block| vec![block]),
+            Self::Merge(job) => job.run(source),
+        }
+    }
+}
+
+/// Reads blocks of raw samples, oldest first.
+fn read_samples(inputs: &[BlockMeta], source: &dyn BlockSource) -> Result<Samples, Error> {
+    let (mut samples, mut scratch) = (Samples::default(), Vec::new());
+    for input in inputs {
+        let bytes = source.get(&input.id)?.ok_or(Error::Gone(input.id))?;
+        let opened = open(input.id, &bytes)?;
+        let mut part = Samples::default();
+        decode_samples(&opened, &mut scratch, &mut part).map_err(|bad| Error::corrupt(input.id, bad.0))?;
+        check(input, &opened.meta, part.hash())?;
+        samples.times.append(&mut part.times);
+        samples.values.append(&mut part.values);
+    }
+    if samples.times.windows(2).all(|pair| pair[0] < pair[1]) {
+        return Ok(samples);
+    }
+    Err(Error::corrupt(inputs[0].id, "its samples are not in order"))
+}
+
+fn read_rollups(inputs: &[BlockMeta], source: &dyn BlockSource) -> Result<Vec<Rollup>, Error> {
+    let mut rollups = Vec::new();
+    for input in inputs {
+        let bytes = source.get(&input.id)?.ok_or(Error::Gone(input.id))?;
+        let opened = open(input.id, &bytes)?;
+        let from = rollups.len();
+        decode_rollups(&opened, &mut rollups).map_err(|bad| Error::corrupt(input.id, bad.0))?;
+        check(input, &opened.meta, hash_of(&rollups[from..]))?;
+    }
+    Ok(rollups)
+}
+
+fn hash_of(rollups: &[Rollup]) -> u64 {
+    rollups.iter().fold(0, |hash, rollup| hash.wrapping_add(rollup.hash()))
+}
+
+/// Whether a block is the one that the store knows, with what its digest says.
+fn check(expected: &BlockMeta, found: &BlockMeta, hash: u64) -> Result<(), Error> {
+    let bad = if found.digest != expected.digest || found.end != expected.end {
+        Bad("it is not the block that was stored")
+    } else if fold(hash) != found.digest {
+        Bad("its samples do not match its digest")
+    } else {
+        return Ok(());
+    };
+    Err(Error::corrupt(expected.id, bad.0))
+}
+
+impl MergeJob {
+    /// The blocks it reads.
+    pub fn inputs(&self) -> impl Iterator<Item = BlockId> {
+        self.inputs.iter().map(|input| input.id)
+    }
+
+    fn run(&self, source: &dyn BlockSource) -> Result<Vec<Block>, Error> {
+        let (Some(first), Some(last)) = (self.inputs.first(), self.inputs.last()) else {
+            return Ok(Vec::new());
+        };
+        let sealed_at = self.inputs.iter().map(|input| input.sealed_at).max().unwrap_or_default();
+        let meta = |resolution, tier, count: usize, hash| BlockMeta {
+            id: BlockId { resolution, tier, series: self.series, start: first.id.start },
+            end: last.end,
+            count: count as u32,
+            sealed_at,
+            digest: fold(hash),
+            bytes: 0,
+        };
+        let coarser = self.resolution.coarser().filter(|_| self.rolls_up);
+        let mut blocks = Vec::new();
+        let mut put_rollups = |resolution: Resolution, tier, rollups: &[Rollup]| {
+            let payload = encode_rollups(first.id.start, resolution.width_ms(), rollups);
+            let meta = meta(resolution, tier, rollups.len(), hash_of(rollups));
+            Block::assemble(meta, Codec::Rollups, &payload).map(|block| blocks.push(block))
+        };
+        // The coarser block goes first: should only it be stored when the peer dies, the inputs count as rolled
+        // up and nothing is missing.
+        if self.resolution == Resolution::Raw {
+            let samples = read_samples(&self.inputs, source)?;
+            if let Some(coarser) = coarser {
+                put_rollups(coarser, 0, &of_samples(&samples.times, &samples.values, coarser.width_ms()))?;
+            }
+            if let Some(tier) = self.tier {
+                let packed = pack(first.id.start, &samples);
+                let (codec, payload) = encode_samples(first.id.start, &samples, packed);
+                let meta = meta(Resolution::Raw, tier, samples.times.len(), samples.hash());
+                blocks.push(Block::assemble(meta, codec, &payload)?);
+            }
+        } else {
+            let rollups = read_rollups(&self.inputs, source)?;
+            if let Some(coarser) = coarser {
+                put_rollups(coarser, 0, &of_rollups(&rollups, coarser.width_ms()))?;
+            }
+            if let Some(tier) = self.tier {
+                put_rollups(self.resolution, tier, &of_rollups(&rollups, self.resolution.width_ms()))?;
+            }
+        }
+        Ok(blocks)
+    }
+}
+
+impl SeriesStore {
+    /// Up to `max` jobs: sealed heads first, then merges and rollups. Each is handed out once, until it is
+    /// confirmed or abandoned; a series has at most one merge under way.
+    pub fn take_jobs(&mut self, max: usize) -> Vec<Job> {
+        let mut jobs: Vec<Job> = self.seal_jobs.drain(..max.min(self.seal_jobs.len())).collect();
+        while jobs.len() < max
+            && let Some(id) = self.candidates.pop_first()
+        {
+            if !self.merging.contains(&id)
+                && let Some(job) = self.find_merge(id)
+            {
+                self.merging.insert(id);
+                jobs.push(Job::Merge(job));
+            }
+        }
+        jobs
+    }
+
+    /// Takes a job back that failed, to be handed out again later.
+    pub fn abandon(&mut self, job: Job) {
+        let id = job.series();
+        match job {
+            Job::Seal(seal) => {
+                if self.is_sealing(&seal.sealed) {
+                    self.seal_jobs.push_back(Job::Seal(seal));
+                }
+            }
+            Job::Merge(_) => {
+                self.merging.remove(&id);
+                if self.series(id).is_some() {
+                    self.candidates.insert(id);
+                }
+            }
+        }
+    }
+
+    fn is_sealing(&self, sealed: &Arc<Sealed>) -> bool {
+        let of_series = self.sealing.get(&sealed.id.series).into_iter().flatten();
+        of_series.into_iter().any(|(other, _)| Arc::ptr_eq(other, sealed))
+    }
+
+    /// The blocks of a job are stored (though maybe not yet durable: they have to be when the next checkpoint is).
+    /// From here on readers use them in place of what they were made of.
+    pub fn confirm(&mut self, job: &Job, blocks: &[BlockMeta]) {
+        let id = job.series();
+        let known = match job {
+            Job::Seal(seal) => self.is_sealing(&seal.sealed),
+            Job::Merge(_) => self.merging.remove(&id) && self.series(id).is_some(),
+        };
+        if !known {
+            // The series was removed meanwhile; or this was said before, and then the blocks are in use.
+            if self.series(id).is_none() {
+                self.deletions.extend(blocks.iter().map(|block| block.id));
+            }
+            return;
+        }
+        if let Job::Seal(seal) = job {
+            if let Some(sealing) = self.sealing.get_mut(&id) {
+                sealing.retain(|(sealed, _)| !Arc::ptr_eq(sealed, &seal.sealed));
+                if sealing.is_empty() {
+                    self.sealing.remove(&id);
+                }
+            }
+            // A head is forgotten only if all before it are: blocks may be stored out of order.
+            let still =
+                self.sealing.get(&id).and_then(|sealing| sealing.first()).map(|(sealed, _)| sealed.id.start);
+            if let Some(series) = self.series_mut(id) {
+                series.insert_blocks(blocks);
+                let raw = series.blocks[0].iter().rev();
+                let stored = raw.map(|block| block.end).find(|&end| still.is_none_or(|start| end < start));
+                series.stored_to = series.stored_to.max(stored.unwrap_or(i64::MIN));
+            }
+            self.touch(id);
+        } else if let Job::Merge(merge) = job
+            && let Some(series) = self.series_mut(id)
+        {
+            if merge.tier.is_some() {
+                let list = &mut series.blocks[merge.resolution.index()];
+                list.retain(|block| {
+                    !merge.inputs.iter().any(|input| input.id == block.id(id, merge.resolution))
+                });
+            }
+            series.insert_blocks(blocks);
+            if merge.tier.is_some() {
+                self.deletions.extend(merge.inputs());
+            }
+        }
+        self.candidates.insert(id);
+    }
+
+    /// A checkpoint that reaches `index` is durable. Blocks sealed up to there may now be merged: before, a crash
+    /// would take the peer back to where their samples were in the head.
+    pub fn checkpointed(&mut self, index: u64) {
+        self.durable = self.durable.max(index);
+        // Blocks that were too new when they were looked at.
+        let ids: Vec<_> = self.dictionary.ids().collect();
+        self.candidates.extend(ids.into_iter().filter(|id| !self.merging.contains(id)));
+        self.candidates.retain(|&id| {
+            let slot = id.0 as usize;
+            let group = self.groups.get(slot / super::store::GROUP).and_then(Option::as_ref);
+            group
+                .and_then(|group| group.slots[slot % super::store::GROUP].as_ref())
+                .is_some_and(Series::may_merge)
+        });
+    }
+
+    /// The next merge or rollup of a series, if one is due.
+    pub(super) fn find_merge(&self, id: SeriesId) -> Option<MergeJob> {
+        let series = self.series(id)?;
+        let unstored =
+            self.sealing.get(&id).and_then(|sealing| sealing.first()).map(|(sealed, _)| sealed.id.start);
+        Resolution::ALL.into_iter().find_map(|resolution| {
+            let blocks = &series.blocks[resolution.index()];
+            // Nothing behind a head that is not stored yet, and nothing that a crash could take back.
+            let ready = blocks.partition_point(|block| {
+                block.sealed_at <= self.durable && unstored.is_none_or(|start| block.end < start)
+            });
+            let job = |inputs: &[Stored], tier, rolls_up| MergeJob {
+                series: id,
+                resolution,
+                inputs: inputs.iter().map(|block| block.meta(id, resolution)).collect(),
+                tier,
+                rolls_up,
+            };
+            let blocks = &blocks[..ready];
+            if let Some(coarser) = resolution.coarser() {
+                let rolled = blocks.partition_point(|block| block.end <= series.rolled_to(coarser));
+                let fresh = &blocks[rolled..];
+                let floor = self.floors.of(resolution);
+                let expired = fresh.iter().take(12).take_while(|block| block.end < floor).count();
+                if expired > 0 {
+                    return Some(job(&fresh[..within_entries(&fresh[..expired])], None, true));
+                }
+                // A block that was merged but whose rollup was lost when the peer died.
+                if fresh.first().is_some_and(|block| block.tier > 0) {
+                    return Some(job(&fresh[..1], None, true));
+                }
+                if let Some(run) = full_run(fresh, resolution) {
+                    return Some(job(&fresh[..run], Some(1), true));
+                }
+                mergeable(&blocks[..rolled], resolution).map(|run| job(run, Some(run[0].tier + 1), false))
+            } else {
+                mergeable(blocks, resolution).map(|run| job(run, Some(run[0].tier + 1), false))
+            }
+        })
+    }
+}
+
+/// How many of these blocks fit in one, at least one.
+fn within_entries(blocks: &[Stored]) -> usize {
+    let mut entries = 0;
+    let fitting = blocks.iter().take_while(|block| {
+        entries += u32::from(block.count);
+        entries <= 8_640
+    });
+    fitting.count().max(1)
+}
+
+/// How many of the oldest `blocks` are due to be put together: those that fit, if more would not fit.
+fn full_run(blocks: &[Stored], resolution: Resolution) -> Option<usize> {
+    let fan = fan(resolution);
+    let first = blocks.first()?;
+    let (mut entries, mut bytes) = (0, 0);
+    for (at, block) in blocks.iter().enumerate() {
+        entries += u32::from(block.count);
+        bytes += u32::from(block.bytes);
+        let fits = block.tier == first.tier
+            && entries <= fan.entries
+            && bytes <= MERGED_BYTES_MAX
+            && block.end - first.start <= fan.span_ms;
+        if !fits {
+            return Some(at.max(1));
+        }
+        if at + 1 == fan.blocks || entries == fan.entries {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+/// The oldest run of blocks that are rolled up, if they need to be, and due to be merged further.
+fn mergeable(blocks: &[Stored], resolution: Resolution) -> Option<&[Stored]> {
+    // Raw samples are merged once, with their rollup: what is rolled up alone is about to expire.
+    if resolution == Resolution::Raw {
+        return None;
+    }
+    let lowest = u8::from(resolution != Resolution::Hour);
+    (0..blocks.len()).find_map(|at| {
+        let rest = &blocks[at..];
+        if at > 0 && blocks[at - 1].tier == rest[0].tier || !(lowest..TIER_MAX).contains(&rest[0].tier) {
+            return None;
+        }
+        let run = full_run(rest, resolution)?;
+        // A run that ends because the next tier begins there is not full, and one block alone gains nothing.
+        let cut = rest.get(run).is_some_and(|next| next.tier != rest[0].tier) && run < fan(resolution).blocks;
+        (run > 1 && !cut).then(|| &rest[..run])
+    })
+}
+
+impl Series {
+    fn may_merge(&self) -> bool {
+        self.blocks.iter().any(|blocks| blocks.len() > 1)
+    }
+
+    pub(super) fn insert_blocks(&mut self, blocks: &[BlockMeta]) {
+        for meta in blocks {
+            let list = &mut self.blocks[meta.id.resolution.index()];
+            let at = list.partition_point(|block| block.start < meta.id.start);
+            list.insert(at, Stored::of(meta));
+        }
+    }
+}

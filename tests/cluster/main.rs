@@ -1,0 +1,12 @@
+//! Whole control planes: real peer processes, real hosts behind a real sshd, the HTTP API and the CLI. Nothing here
+//! looks into a peer's private state.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod backup;
+mod errors;
+mod failover;
+mod first_path;
+mod hosts;
+mod membership;
+mod plane;
+mod wait;
