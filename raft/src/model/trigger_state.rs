@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, Name, RunId, SeriesId, Timestamp};
+use super::{Evidence, Name, RunId, SeriesId, SeriesKey, Timestamp};
 
 /// Where a subject of a trigger stands. Moments are of samples' own time.
 ///
@@ -167,6 +167,12 @@ pub struct TriggerReport {
 impl TriggerReport {
     /// The most subjects in one report.
     pub const SUBJECTS_MAX: usize = 10_000;
+
+    /// The report of a trigger that watches nothing.
+    pub fn unwatched(enabled: bool) -> TriggerReport {
+        let phase = Phase::Ok;
+        TriggerReport { enabled, phase, from: None, bells: Vec::new(), subjects: Vec::new(), more: 0 }
+    }
 }
 
 /// How a [`Bell`] stands.
@@ -187,6 +193,8 @@ pub struct SubjectReport {
     pub subject: Subject,
     /// The node it is about; absent where it is about the cluster.
     pub node: Option<Name>,
+    /// The series, where it is a single one.
+    pub series: Option<SeriesKey>,
     /// Where it stands.
     pub phase: Phase,
     /// How much of `for` it has held.

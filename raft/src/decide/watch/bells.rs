@@ -90,8 +90,8 @@ impl Watch {
         }
     }
 
-    /// Rings bells that were held back and are not any more.
-    pub(super) fn ring_held(&mut self, env: &impl Surroundings, out: &mut Vec<Happening>) {
+    /// Rings bells that were held back and are not any more; also for when maintenance windows change.
+    pub fn ring_held(&mut self, env: &impl Surroundings, out: &mut Vec<Happening>) {
         let held: Vec<Unit> =
             self.bells.iter().filter(|(_, bell)| bell.held.is_some()).map(|(unit, _)| unit.clone()).collect();
         for unit in held {
@@ -117,6 +117,8 @@ impl Watch {
             }
             let measured = match subject {
                 Subject::Silence { .. } => Some(env.wall()),
+                // A cooldown is over when a sample says so: the tick does not know whether it still holds.
+                _ if bell.held == Some(Held::Cooldown) => None,
                 _ => self.measured_at(subject),
             };
             if let Some(measured) = measured
@@ -224,6 +226,10 @@ impl Watch {
     fn telling(&self, position: usize, count: usize) -> Vec<Evidence> {
         let condition = &self.plan.trigger.conditions[position];
         let mut samples: Vec<_> = self.fresh(position).collect();
+        if samples.is_empty() {
+            // It went silent after it began to fire, or that is what `count` is about.
+            samples = self.last_of(position).collect();
+        }
         let rises = matches!(condition.op, Operator::Less | Operator::LessOrEqual);
         if self.plan.trigger.aggregate != Aggregate::Count {
             samples.sort_by(|(_, a), (_, b)| {

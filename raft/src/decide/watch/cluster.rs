@@ -74,13 +74,16 @@ impl Watch {
         folds.into_iter().map(|fold| fold.measure(self.plan.trigger.aggregate)).collect()
     }
 
+    /// A condition's series with their newest sample, in series order.
+    pub(super) fn last_of(&self, position: usize) -> impl Iterator<Item = (&Member, Sample)> {
+        let reading = self.members.values().filter(move |member| member.conditions & (1 << position) != 0);
+        reading.filter_map(|member| Some((member, member.latest?)))
+    }
+
     /// A condition's series with a fresh sample, in series order.
     pub(super) fn fresh(&self, position: usize) -> impl Iterator<Item = (&Member, Sample)> {
         let (clock, interval) = (self.row.clock, self.plan.intervals[position]);
-        let reading = self.members.values().filter(move |member| member.conditions & (1 << position) != 0);
-        reading
-            .filter_map(|member| Some((member, member.latest?)))
-            .filter(move |(_, sample)| hold::is_fresh(sample.at, clock, interval))
+        self.last_of(position).filter(move |(_, sample)| hold::is_fresh(sample.at, clock, interval))
     }
 
     /// When `count` is judged without a sample, if none comes before.

@@ -101,7 +101,7 @@ pub enum Happening {
         node: Option<Name>,
         /// The sample's time; the tick's, where missing data is the cause.
         at: Timestamp,
-        /// 1 to 16 samples.
+        /// At most 16 samples; none where there never was one.
         evidence: Vec<Evidence>,
     },
     /// It would fire, but for a maintenance window.
@@ -276,6 +276,11 @@ impl Watch {
         true
     }
 
+    /// The series it reads, ascending.
+    pub fn series(&self) -> impl Iterator<Item = SeriesId> {
+        self.members.keys().copied()
+    }
+
     /// Takes a stored subject; drops it where nothing of it is left. After all series are added.
     pub fn restore(&mut self, subject: Subject, tracked: Tracked) {
         if !self.belongs(&subject) {
@@ -406,7 +411,7 @@ impl Watch {
         if self.row.open && later && clock >= self.row.not_before {
             self.close_second(env, out);
         }
-        let silent = Duration::from_millis(at.0.saturating_sub(self.newest.0).max(0).cast_unsigned());
+        let silent = Duration::from_millis(clock.0.saturating_sub(self.newest.0).max(0).cast_unsigned());
         if self.plan.mode == Mode::Cluster
             && silent > self.plan.interval_max() * hold::FRESH_INTERVALS
             && clock >= self.row.not_before
@@ -467,7 +472,7 @@ impl Watch {
     ) {
         let before = self.tracked.get(&subject).copied();
         let was = before.map_or(Phase::Ok, |tracked| tracked.phase);
-        if was == Phase::Ok && verdict != Verdict::Holds {
+        if verdict == Verdict::NoData || (was == Phase::Ok && verdict != Verdict::Holds) {
             return;
         }
         let phase = hold::advance(was, verdict, at, gap, self.plan.trigger.hold);
@@ -529,7 +534,9 @@ impl Watch {
             if matches!(subject, Subject::Silence { .. }) {
                 continue;
             }
-            let due = self.measured_at(subject).unwrap_or(Timestamp(i64::MIN)) + FORGET_AFTER;
+            let measured = self.measured_at(subject).unwrap_or(Timestamp(i64::MIN));
+            // A control plane that stood still heard nobody.
+            let due = measured.max(env.resumed()) + FORGET_AFTER;
             if due <= wall { stale.push(subject.clone()) } else { next = next.min(due) }
         }
         for subject in stale {

@@ -74,7 +74,12 @@ impl Watch {
         };
         let mut samples = self.samples_of(&subject);
         samples.truncate(SubjectReport::SAMPLES_MAX);
+        let series = match &subject {
+            Subject::Series { series, .. } => self.members.get(series).map(|member| (*member.key).clone()),
+            _ => None,
+        };
         SubjectReport {
+            series,
             node: self.node_of(&subject).cloned(),
             held: self.held(&subject, at),
             subject,
