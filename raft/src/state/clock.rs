@@ -10,6 +10,7 @@ const DELTA_MAX_MS: u32 = 2_000;
 impl State {
     pub(super) fn tick(&mut self, index: u64, first: bool, delta_ms: u32, wall: Timestamp) -> Outcome {
         let clock = &mut self.globals.clock;
+        let before = clock.wall;
         clock.elapsed.0 += u64::from(delta_ms.min(DELTA_MAX_MS));
         clock.wall = clock.wall.max(wall);
         self.globals_changed = true;
@@ -21,6 +22,7 @@ impl State {
         self.expire_requests();
         self.expire_join_tokens();
         self.expire_samples(index);
+        self.tick_triggers(before);
         self.dispatch();
         Ok(Reply::Done)
     }
