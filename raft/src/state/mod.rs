@@ -33,7 +33,7 @@ pub use table::Table;
 use crate::codec;
 use crate::command::{Command, Outcome, Proposal, Rejection, RejectionKind, Reply};
 use crate::model::{
-    Assignment, Bell, CheckStatus, Clock, Elapsed, Event, EventId, JoinToken, Kind, Name, Object,
+    Actor, Assignment, Bell, CheckStatus, Clock, Elapsed, Event, EventId, JoinToken, Kind, Name, Object,
     OutputChunk, Peer, PeerId, RequestId, Run, RunId, Session, Settings, Subject, Task, TaskId, Timestamp,
     Tracked, Watched,
 };
@@ -44,6 +44,9 @@ pub const SESSION_TTL: std::time::Duration = std::time::Duration::from_secs(2);
 /// How many outcomes of named requests are remembered, and for how long.
 const REQUESTS_KEPT_MAX: usize = 50_000;
 const REQUESTS_KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// The same for what peers ask, who try again within seconds or not at all. There is much of it, and as the first to
+/// expire it is also the first to go when the bound is reached.
+const PEER_REQUESTS_KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(300);
 /// How many finished runs are kept.
 const FINISHED_RUNS_KEPT_MAX: usize = 10_000;
 
@@ -78,6 +81,8 @@ pub struct State {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 struct Globals {
     clock: Clock,
+    /// The term of the last tick.
+    tick_term: u64,
     next_peer: u64,
     next_session: u64,
     next_assignment: u64,
@@ -218,7 +223,11 @@ impl State {
         }
         let outcome = self.apply_command(index, proposal);
         if let Some(request) = proposal.request {
-            self.remember(request, outcome.clone());
+            let kept_for = match proposal.actor {
+                Actor::Peer(_) => PEER_REQUESTS_KEPT_FOR,
+                _ => REQUESTS_KEPT_FOR,
+            };
+            self.remember(request, kept_for, outcome.clone());
         }
         outcome
     }
@@ -226,7 +235,9 @@ impl State {
     fn apply_command(&mut self, index: u64, proposal: &Proposal) -> Outcome {
         let actor = &proposal.actor;
         match &proposal.command {
-            Command::Tick { first, delta_ms, wall } => self.tick(index, *first, *delta_ms, *wall),
+            Command::Tick { term, first, delta_ms, wall } => {
+                self.tick(index, *term, *first, *delta_ms, *wall)
+            }
             Command::Configure(changes) => self.configure(index, actor, changes),
             Command::Samples(batch) => self.take_samples(index, batch),
             Command::Checks(batch) => self.take_checks(batch),
@@ -256,12 +267,12 @@ impl State {
         }
     }
 
-    fn remember(&mut self, request: RequestId, outcome: Outcome) {
+    fn remember(&mut self, request: RequestId, kept_for: std::time::Duration, outcome: Outcome) {
         while self.requests.len() >= REQUESTS_KEPT_MAX {
             let Some((_, oldest)) = self.indexes.request_expiry.pop_first() else { break };
             self.requests.remove(&oldest);
         }
-        let expires = self.globals.clock.elapsed + REQUESTS_KEPT_FOR;
+        let expires = self.globals.clock.elapsed + kept_for;
         self.indexes.request_expiry.insert((expires, request));
         self.requests.insert(request, Remembered { expires, outcome });
     }
