@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::super::testing::{Setup, Sshd, eventually, is_alive, pool, quick_options, send_signal};
+use super::super::testing::{
+    Setup, Sshd, eventually, odd_seconds, pool, quick_options, send_signal, sleepers,
+};
 use super::super::{Connection, Error, Pool, Urgency};
 use super::probe::Probe;
 use super::*;
@@ -59,20 +61,6 @@ fn token(name: &str) -> String {
 fn fenced(script: &str, token: &str, epoch: u64, known: Option<u64>) -> Request {
     let fence = Fence { token: token.to_owned(), epoch, known };
     Request { fence: Some(fence), ..Request::new(script) }
-}
-
-fn sleepers(mark: &str) -> Vec<u32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if text(&line).starts_with(&format!("sleep\0{mark}\0")) && is_alive(pid) {
-            found.push(pid);
-        }
-    }
-    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,8 +216,8 @@ async fn too_much_output_ends_the_command() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn time_limit_ends_the_whole_group_even_if_it_ignores_term() {
-    for (nr, node) in nodes().await.into_iter().enumerate() {
-        let mark = format!("7654{nr}");
+    for node in nodes().await {
+        let mark = odd_seconds();
         let request = Request {
             timeout: Duration::from_millis(500),
             grace: Duration::from_millis(500),
@@ -262,23 +250,25 @@ async fn cancel_lets_the_script_clean_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_command_is_ended() {
+    let mark = odd_seconds();
     let node = Node::start("/bin/dash").await;
-    let running = node.connection.exec(Request::new("sleep 86419")).await.unwrap();
-    eventually("it runs", Duration::from_secs(5), || !sleepers("86419").is_empty()).await;
+    let running = node.connection.exec(Request::new(format!("sleep {mark}"))).await.unwrap();
+    eventually("it runs", Duration::from_secs(5), || !sleepers(&mark).is_empty()).await;
     drop(running);
-    eventually("it is ended", Duration::from_secs(10), || sleepers("86419").is_empty()).await;
+    eventually("it is ended", Duration::from_secs(10), || sleepers(&mark).is_empty()).await;
     node.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn process_left_behind_is_reported_and_does_not_hold_up_the_end() {
+    let mark = odd_seconds();
     let node = Node::start("/bin/dash").await;
     let started = Instant::now();
-    let (finished, stdout, _) = node.run(Request::new("sleep 24681 & echo done")).await;
+    let (finished, stdout, _) = node.run(Request::new(format!("sleep {mark} & echo done"))).await;
     assert_eq!((finished.outcome, stdout.as_str()), (Outcome::Exited(0), "done\n"));
     assert!(finished.left_processes);
     assert!(started.elapsed() < Duration::from_secs(6));
-    for pid in sleepers("24681") {
+    for pid in sleepers(&mark) {
         send_signal(pid, "KILL");
     }
     node.end().await;
@@ -407,14 +397,14 @@ async fn of_attempts_at_the_same_time_at_most_one_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_wrapper_leaves_an_unknown_outcome() {
     let mut node = Node::start("/bin/dash").await;
-    let token = token("unknown");
-    let running = node.connection.exec(fenced("sleep 13571", &token, 1, None)).await.unwrap();
+    let (token, mark) = (token("unknown"), odd_seconds());
+    let running = node.connection.exec(fenced(&format!("sleep {mark}"), &token, 1, None)).await.unwrap();
     // As a reboot or the OOM killer would: everything on the node dies at once.
     for pid in node.sshd.processes() {
         send_signal(pid, "KILL");
     }
     assert!(running.wait().await.is_err());
-    for pid in sleepers("13571") {
+    for pid in sleepers(&mark) {
         send_signal(pid, "KILL");
     }
     node.reconnect().await;
@@ -583,25 +573,26 @@ mod sudo {
     #[tokio::test(flavor = "multi_thread")]
     async fn command_of_root_is_cancelled_and_timed_out() {
         let Some(node) = node("ALL=(ALL) ALL").await else { return };
-        let script = "trap '' TERM; id -u; sleep 19283; sleep 19283";
+        let mark = odd_seconds();
+        let script = format!("trap '' TERM; id -u; sleep {mark}; sleep {mark}");
         let mut running = node
             .connection
-            .exec(Request { grace: Duration::from_millis(500), ..request(script, Some(PASSWORD)) })
+            .exec(Request { grace: Duration::from_millis(500), ..request(&script, Some(PASSWORD)) })
             .await
             .unwrap();
         assert_eq!(running.next().await, Some(Output::Stdout("0\n".into())));
         running.cancel();
         assert_eq!(running.wait().await.unwrap().outcome, Outcome::Cancelled);
-        assert!(sleepers("19283").is_empty());
+        assert!(sleepers(&mark).is_empty());
 
         let limited = Request {
             timeout: Duration::from_millis(300),
             grace: Duration::from_millis(300),
-            ..request(script, Some(PASSWORD))
+            ..request(&script, Some(PASSWORD))
         };
         let finished = node.connection.exec(limited).await.unwrap().wait().await.unwrap();
         assert_eq!(finished.outcome, Outcome::TimedOut);
-        eventually("it is gone", Duration::from_secs(5), || sleepers("19283").is_empty()).await;
+        eventually("it is gone", Duration::from_secs(5), || sleepers(&mark).is_empty()).await;
         node.end().await;
     }
 

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::testing::{Setup, Sshd, eventually, is_alive, pool, quick_options};
+use super::super::testing::{
+    Setup, Sshd, eventually, is_alive, odd_seconds, pool, quick_options, send_signal, sleepers,
+};
 use super::super::{Connection, Error, Pool, Urgency};
 use super::*;
 
@@ -198,11 +200,14 @@ async fn end_marks_can_not_be_forged() {
 async fn hung_script_is_killed_with_its_children() {
     for node in nodes().await {
         let shell = node.shell().await;
-        let script = "trap '' TERM INT HUP; echo $$; sh -c 'trap \"\" TERM HUP; sleep 987654; :' & \
-                      (trap '' TERM; sleep 987655; :); sleep 987656";
+        let mark = odd_seconds();
+        let script = format!(
+            "trap '' TERM INT HUP; echo $$; sh -c 'trap \"\" TERM HUP; sleep {mark}; :' & \
+             (trap '' TERM; sleep {mark}; :); sleep {mark}"
+        );
         let started = Instant::now();
 
-        let output = node.run_for(script, Duration::from_millis(700)).await.unwrap();
+        let output = node.run_for(&script, Duration::from_millis(700)).await.unwrap();
 
         assert_eq!(output.end, CheckEnd::TimedOut);
         assert_eq!(text(&output.stdout), format!("{shell}\n"), "what came before is kept");
@@ -210,7 +215,7 @@ async fn hung_script_is_killed_with_its_children() {
         let processes = node.sshd.processes();
         eventually("the whole group is gone", Duration::from_secs(8), || {
             !is_alive(shell)
-                && sleepers("98765").is_empty()
+                && sleepers(&mark).is_empty()
                 && processes.iter().filter(|pid| is_alive(**pid)).count() <= 4
         })
         .await;
@@ -220,26 +225,11 @@ async fn hung_script_is_killed_with_its_children() {
     }
 }
 
-/// Processes whose command line has `sleep` and an argument with this prefix.
-fn sleepers(prefix: &str) -> Vec<u32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if text(&line).starts_with(&format!("sleep\0{prefix}")) && is_alive(pid) {
-            found.push(pid);
-        }
-    }
-    found
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn background_process_is_noticed_and_killed_and_the_sample_kept() {
-    for (nr, node) in nodes().await.into_iter().enumerate() {
+    for node in nodes().await {
         let shell = node.shell().await;
-        let mark = format!("97531{nr}");
+        let mark = odd_seconds();
         let output = node
             .run(&format!("sleep {mark} & while :; do echo noise; sleep 0.01; done & echo 5"))
             .await
@@ -261,9 +251,9 @@ async fn background_process_is_noticed_and_killed_and_the_sample_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn process_in_a_session_of_its_own_is_left_alone() {
-    for (nr, node) in nodes().await.into_iter().enumerate() {
+    for node in nodes().await {
         let shell = node.shell().await;
-        let mark = format!("86420{nr}");
+        let mark = odd_seconds();
         // As daemons do it: another session, no descriptor kept, and time enough for both.
         let script = format!("setsid sleep {mark} </dev/null >/dev/null 2>&1 9>&- & sleep 0.3; echo 5");
         let output = node.run(&script).await.unwrap();
@@ -271,7 +261,7 @@ async fn process_in_a_session_of_its_own_is_left_alone() {
         assert_eq!(node.shell().await, shell);
         eventually("it runs", Duration::from_secs(5), || sleepers(&mark).len() == 1).await;
         for pid in sleepers(&mark) {
-            super::super::testing::send_signal(pid, "KILL");
+            send_signal(pid, "KILL");
         }
         node.end().await;
     }
@@ -280,7 +270,9 @@ async fn process_in_a_session_of_its_own_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_output_costs_only_its_own_sample() {
     for node in nodes().await {
-        for script in ["yes", "yes >&2", "trap '' PIPE TERM; head -c 100000000 /dev/zero; sleep 3456"] {
+        let mark = odd_seconds();
+        let stubborn = format!("trap '' PIPE TERM; head -c 100000000 /dev/zero; sleep {mark}");
+        for script in ["yes", "yes >&2", &stubborn] {
             let started = Instant::now();
             let output = node.run(script).await.unwrap();
             assert_eq!(output.end, CheckEnd::TooMuchOutput, "{script}");
@@ -290,7 +282,7 @@ async fn endless_output_costs_only_its_own_sample() {
             assert_eq!(text(&node.run("echo 1").await.unwrap().stdout), "1\n");
         }
         assert!(node.connection.is_open());
-        eventually("nothing goes on", Duration::from_secs(8), || sleepers("3456").is_empty()).await;
+        eventually("nothing goes on", Duration::from_secs(8), || sleepers(&mark).is_empty()).await;
         node.end().await;
     }
 }
@@ -374,10 +366,12 @@ async fn checks_share_whatever_sessions_the_server_allows() {
         for check in checks.collect::<Vec<_>>() {
             check.await.unwrap();
         }
+        let mark = odd_seconds();
         // A hung check is killed although there is no session left to kill it from.
-        let output = node.run_for("echo $$; sleep 24680", Duration::from_millis(300)).await.unwrap();
+        let output =
+            node.run_for(&format!("echo $$; sleep {mark}"), Duration::from_millis(300)).await.unwrap();
         assert_eq!(output.end, CheckEnd::TimedOut);
-        eventually("it is killed", Duration::from_secs(8), || sleepers("24680").is_empty()).await;
+        eventually("it is killed", Duration::from_secs(8), || sleepers(&mark).is_empty()).await;
         assert_eq!(text(&node.run("echo 1").await.unwrap().stdout), "1\n");
         node.end().await;
     }
@@ -386,9 +380,11 @@ async fn checks_share_whatever_sessions_the_server_allows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_check_is_killed() {
     for node in nodes().await {
-        let check = node.run("sleep 13579");
+        let mark = odd_seconds();
+        let script = format!("sleep {mark}");
+        let check = node.run(&script);
         tokio::time::timeout(Duration::from_millis(500), check).await.unwrap_err();
-        eventually("it is killed", Duration::from_secs(8), || sleepers("13579").is_empty()).await;
+        eventually("it is killed", Duration::from_secs(8), || sleepers(&mark).is_empty()).await;
         assert_eq!(text(&node.run("echo 1").await.unwrap().stdout), "1\n");
         node.end().await;
     }
@@ -400,16 +396,14 @@ async fn waiting_for_a_shell_is_bounded() {
     let busy: Vec<_> = (0..3)
         .map(|nr| {
             let connection = node.connection.clone();
-            let script = format!("sleep 3; echo {nr}");
+            let script = format!("sleep 3.0{nr}");
             tokio::spawn(async move {
                 connection.run_check(&script, Duration::from_secs(10), CheckLimits::default()).await
             })
         })
         .collect();
-    eventually("all shells are busy", Duration::from_secs(5), || {
-        node.connection.inner.shells.started() == 3 && sleepers("3").len() >= 3
-    })
-    .await;
+    eventually("all shells are busy", Duration::from_secs(5), || node.connection.inner.shells.started() == 3)
+        .await;
     let result = node.run_for("echo 1", Duration::from_millis(300)).await;
     assert!(matches!(&result, Err(Error::Timeout { what, .. }) if what.contains("free shell")), "{result:?}");
     for check in busy {
