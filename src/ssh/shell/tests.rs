@@ -9,6 +9,7 @@ use super::super::testing::{
     Setup, Sshd, eventually, is_alive, odd_seconds, pool, quick_options, send_signal, sleepers,
 };
 use super::super::{Connection, Error, Pool, Urgency};
+use super::bootstrap::Isolation;
 use super::*;
 
 struct Node {
@@ -60,9 +61,15 @@ fn text(bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_shell_gives_its_isolation() {
     for node in nodes().await {
-        node.run("true").await.unwrap();
-        let debug = format!("{:?}", node.connection.inner.shells.isolation());
-        assert_eq!(debug, if node.sh.ends_with("dash") { "[Pipe]" } else { "[Group]" }, "{}", node.sh);
+        let session = node.connection.inner.open(bootstrap::COMMAND.to_owned()).await.ok().unwrap();
+        let kept::Started::Shell(kept) = kept::Kept::start(&node.connection.inner, session).await.unwrap()
+        else {
+            panic!("no shell");
+        };
+        let expected = if node.sh.ends_with("dash") { Isolation::Pipe } else { Isolation::Group };
+        assert_eq!(kept.identity.isolation, expected, "{}", node.sh);
+        assert!(kept.identity.start.is_some());
+        drop(kept);
         node.end().await;
     }
 }
@@ -437,5 +444,72 @@ async fn impossible_scripts_are_refused_before_anything_is_sent() {
     assert!(matches!(node.run(&"x".repeat(2 << 20)).await, Err(Error::Invalid(_))));
     let large = format!("# {}\necho fits", "x".repeat(900_000));
     assert_eq!(text(&node.run(&large).await.unwrap().stdout), "fits\n");
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_after_the_end_costs_the_shell_but_not_the_connection() {
+    for node in nodes().await {
+        let shell = node.shell().await;
+        let (mark, gate) = (odd_seconds(), node.sshd.dir().join("gate"));
+        // It has left the group and closed the descriptor by which it is noticed, but keeps the output.
+        let script = format!(
+            "setsid sh -c 'while [ ! -e {gate} ]; do sleep 0.05; done; exec yes {mark}' 9>&- & sleep 0.3; echo 5",
+            gate = gate.display()
+        );
+        let output = node.run(&script).await.unwrap();
+        assert_eq!(text(&output.stdout), "5\n");
+        assert_eq!(node.shell().await, shell, "nothing is known of it yet");
+
+        std::fs::write(&gate, "").unwrap();
+        // A check that runs when it begins has its noise; after that the shell is replaced.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while text(&node.run("echo $$").await.unwrap().stdout).contains(&shell.to_string()) {
+            assert!(Instant::now() < deadline, "the shell goes on");
+        }
+        for _ in 0..50 {
+            assert_eq!(text(&node.run("echo 1").await.unwrap().stdout), "1\n", "{}", node.sh);
+        }
+        assert!(node.connection.is_open());
+        node.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_that_hung_when_the_connection_broke_is_killed_on_the_next() {
+    for node in nodes().await {
+        let mark = odd_seconds();
+        let script = format!("trap '' PIPE HUP TERM; sleep {mark}; sleep {mark}");
+        let (connection, kill) = (node.connection.clone(), script.clone());
+        let check = tokio::spawn(async move {
+            connection.run_check(&kill, Duration::from_secs(60), CheckLimits::default()).await
+        });
+        eventually("it runs", Duration::from_secs(5), || !sleepers(&mark).is_empty()).await;
+        node.sshd.kill_connections();
+        let result = check.await.unwrap();
+        assert!(matches!(result, Err(Error::ConnectionLost { .. })), "{result:?}");
+        assert!(!sleepers(&mark).is_empty(), "the node does not notice");
+
+        let again = node.pool.connection("n", &Arc::new(node.sshd.endpoint()), Urgency::Now).await.unwrap();
+        assert!(again.is_open());
+        eventually("it is killed", Duration::from_secs(8), || sleepers(&mark).is_empty()).await;
+        node.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_login_delays_a_check_no_longer_than_its_time() {
+    let setup = Setup {
+        config: vec!["ForceCommand sleep 2; eval \"$SSH_ORIGINAL_COMMAND\"".into()],
+        ..Setup::default()
+    };
+    let node = Node::start(setup, "/bin/dash").await;
+    let started = Instant::now();
+    let result = node.run_for("echo 1", Duration::from_millis(200)).await;
+    assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
+    assert!(started.elapsed() < Duration::from_secs(1));
+    // The shell comes all the same and serves the next.
+    assert_eq!(text(&node.run("echo 1").await.unwrap().stdout), "1\n");
+    assert_eq!(node.connection.inner.shells.started(), 1);
     node.end().await;
 }

@@ -5,7 +5,10 @@ mod sshd;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use sshd::{KeyKind, Setup, Sshd, eventually, is_alive, odd_seconds, send_signal, sleepers, user_name};
+pub use sshd::{
+    KeyKind, OWN_PASSWORD, Setup, Sshd, eventually, is_alive, odd_seconds, send_signal, sleepers, user_name,
+    with_own_user,
+};
 
 use super::{Auth, Endpoint, HostKeyPolicy, MemoryHostKeys, Options, Pool};
 

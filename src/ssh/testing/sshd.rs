@@ -71,6 +71,7 @@ pub struct Sshd {
     /// Its port.
     pub port: u16,
     key: String,
+    own_files: Option<tempfile::TempDir>,
 }
 
 impl Sshd {
@@ -88,7 +89,7 @@ impl Sshd {
         let public = fs::read_to_string(dir.path().join("client.pub")).expect("ssh-keygen wrote it");
         fs::write(dir.path().join("authorized_keys"), public).expect("our own directory");
         let (host, port) = free_address();
-        let mut this = Self { dir, setup, child: None, host, port, key };
+        let mut this = Self { dir, setup, child: None, host, port, key, own_files: None };
         this.new_host_keys();
         this.restart();
         this
@@ -272,7 +273,59 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         self.thaw();
         self.stop();
+        drop(self.own_files.take());
     }
+}
+
+/// A user that exists for one sshd and what runs below it.
+pub struct OwnUser {
+    /// The login name.
+    pub name: String,
+}
+
+/// The password of an [`OwnUser`].
+pub const OWN_PASSWORD: &str = "it's a $ecret";
+
+/// Starts a server with a user of its own who may use sudo as `rule` says: it runs in a mount namespace that has other files in
+/// place of `/etc/passwd`, `/etc/shadow` and `/etc/sudoers`. That takes root; `None` for others.
+pub fn with_own_user(setup: Setup, rule: &str) -> Option<(Sshd, OwnUser)> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: it takes root");
+        return None;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our own directory");
+    let name = "rscaler-test".to_owned();
+    let hash = Command::new("openssl")
+        .args(["passwd", "-6", OWN_PASSWORD])
+        .output()
+        .expect("openssl is installed")
+        .stdout;
+    let hash = String::from_utf8_lossy(&hash).trim().to_owned();
+    let home = dir.path().join("home");
+    fs::create_dir(&home).expect("our own directory");
+    std::os::unix::fs::chown(&home, Some(54321), Some(54321)).expect("we are root");
+    let write = |file: &str, mode: u32, content: String| {
+        let path = dir.path().join(file);
+        fs::write(&path, content).expect("our own directory");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("our own file");
+    };
+    let passwd = fs::read_to_string("/etc/passwd").expect("every system has it");
+    write("passwd", 0o644, format!("{passwd}{name}:x:54321:54321::{}:/bin/sh\n", home.display()));
+    let shadow = fs::read_to_string("/etc/shadow").expect("we are root");
+    write("shadow", 0o600, format!("{shadow}{name}:{hash}:19000:0:99999:7:::\n"));
+    write("sudoers", 0o440, format!("root ALL=(ALL:ALL) ALL\n{name} {rule}\n"));
+    let mounts: String = ["passwd", "shadow", "sudoers"]
+        .iter()
+        .filter(|file| Path::new("/etc").join(file).exists())
+        .map(|file| format!("mount --bind {}/{file} /etc/{file} && ", dir.path().display()))
+        .collect();
+    let wrapper =
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", &format!("{mounts}exec \"$@\""), "sh"];
+    let setup = Setup { wrapper: wrapper.map(String::from).to_vec(), ..setup };
+    let mut sshd = Sshd::start(setup);
+    sshd.own_files = Some(dir);
+    Some((sshd, OwnUser { name }))
 }
 
 /// Waits until `condition` holds; panics with `what` after `limit`.
