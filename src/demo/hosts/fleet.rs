@@ -14,10 +14,11 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::keys;
+use super::listener;
 use super::model::Model;
 use super::process;
 use super::sandbox::Sandbox;
-use super::server::{self, Shared};
+use super::server::Shared;
 
 /// How often the figures of the hosts move on.
 const TICK: Duration = Duration::from_secs(1);
@@ -152,7 +153,7 @@ impl Fleet {
         let addr = listener.local_addr().map_err(listen)?;
         let home = sandbox.home().to_owned();
         let shared = Shared::new(name, &home, authorized_key, self.cancel.clone(), self.futures.clone());
-        self.futures.spawn(server::serve(Arc::new(shared), listener, host_key));
+        self.futures.spawn(listener::serve(Arc::new(shared), listener, host_key));
         Ok(SimulatedHost { name: name.to_owned(), addr, host_key: public_key, home })
     }
 

@@ -20,11 +20,12 @@
 //! | `www/metrics`, `www/status.json` | the same and more in Prometheus' text format and as JSON |
 //! | `bin/` | first on the `PATH`: `shed-load`, `check_load` (a Nagios plugin), `free`, `uptime`, `nproc` |
 //!
-//! Start with [`Fleet`]; `server.rs` is what a connection may ask for, `session.rs` the life of one process,
-//! `model.rs` the load.
+//! Start with [`Fleet`]; `listener.rs` is the life of a connection, `server.rs` what it may ask for,
+//! `session.rs` the life of one process, `model.rs` the load.
 
 mod fleet;
 
+mod listener;
 mod server;
 mod session;
 mod stdin;

@@ -1,47 +1,38 @@
 //! What a connection to a simulated host may ask for: one key, one user, `exec` and `shell`.
 
 use std::collections::HashMap;
-use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::keys::{PrivateKey, PublicKey};
+use russh::keys::PublicKey;
 use russh::server::{self, Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, VerifiedPublicKey};
-use russh::{
-    Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Disconnect, MethodKind, MethodSet, Pty, Sig,
-};
-use tokio::net::{TcpListener, TcpStream};
+use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Pty, Sig};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::session::{Control, Session};
-use super::stdin::{self, Queue};
+use super::stdin::{self, Overdrawn, Queue};
 use super::{USER, process};
 
-/// The most connections to one host; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 64;
 /// The most channels of one connection, as OpenSSH's `MaxSessions` has it.
 const CHANNELS_MAX: usize = 10;
 /// The most signals of one session that wait to be delivered.
 const SIGNALS_MAX: usize = 16;
-/// How long a client may take to log in.
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a refused login waits for its answer; short, for there is nothing to guess here.
-const REFUSAL_DELAY: Duration = Duration::from_millis(100);
-/// How long a connection may take for its last words once it is to end.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the connections of one host have in common.
 pub(super) struct Shared {
-    name: String,
+    /// Its name.
+    pub(super) name: String,
     home: PathBuf,
     authorized_key: PublicKey,
     stdin_budget: Arc<Semaphore>,
-    cancel: CancellationToken,
-    futures: TaskTracker,
+    /// Cancelled when the host is stopped.
+    pub(super) cancel: CancellationToken,
+    /// All that runs for the host.
+    pub(super) futures: TaskTracker,
 }
 
 impl Shared {
@@ -70,107 +61,6 @@ impl Shared {
     }
 }
 
-/// Accepts connections until the host is stopped.
-pub(super) async fn serve(host: Arc<Shared>, listener: TcpListener, host_key: PrivateKey) {
-    let config = Arc::new(server::Config {
-        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
-        auth_rejection_time: REFUSAL_DELAY,
-        auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: vec![host_key],
-        max_auth_attempts: 6,
-        // Kept connections are idle for as long as they like; dead ones are found by the keepalive.
-        inactivity_timeout: None,
-        keepalive_interval: Some(Duration::from_secs(15)),
-        keepalive_max: 3,
-        nodelay: true,
-        ..server::Config::default()
-    });
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let accepted = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, listener.accept().await)
-        };
-        let (slot, socket) = tokio::select! {
-            biased;
-            () = host.cancel.cancelled() => return,
-            (slot, accepted) = accepted => match accepted {
-                Ok((socket, _)) => (slot, socket),
-                Err(error) => {
-                    // Out of descriptors, most likely; without a pause this would spin.
-                    warn!(host = host.name, %error, "could not accept a connection");
-                    tokio::time::sleep(REFUSAL_DELAY).await;
-                    continue;
-                }
-            },
-        };
-        let connection = connection(Arc::clone(&host), Arc::clone(&config), socket);
-        host.futures.spawn(async move {
-            connection.await;
-            drop(slot);
-        });
-    }
-}
-
-/// One connection from its first byte to its last.
-async fn connection(host: Arc<Shared>, config: Arc<server::Config>, socket: TcpStream) {
-    // The library owns the socket; a second handle to it is the sure way to end a connection.
-    let (socket, breaker) = match two_handles(socket) {
-        Ok(handles) => handles,
-        Err(error) => return debug!(host = host.name, %error, "connection lost at once"),
-    };
-    let logged_in = CancellationToken::new();
-    let all_sessions = host.cancel.child_token();
-    let handler = Connection {
-        host: Arc::clone(&host),
-        channels: HashMap::new(),
-        logged_in: logged_in.clone(),
-        all_sessions: all_sessions.clone(),
-        _end_sessions: all_sessions.drop_guard(),
-    };
-    let running = tokio::select! {
-        biased;
-        () = host.cancel.cancelled() => return,
-        running = tokio::time::timeout(LOGIN_TIMEOUT, server::run_stream(config, socket, handler)) => match running {
-            Ok(Ok(running)) => running,
-            // Someone who knocked and did not speak SSH.
-            Ok(Err(_)) | Err(_) => return,
-        },
-    };
-    let handle = running.handle();
-    tokio::pin!(running);
-    let login = tokio::time::timeout(LOGIN_TIMEOUT, logged_in.cancelled_owned());
-    let overdue = async {
-        if login.await.is_ok() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        () = host.cancel.cancelled() => {
-            let goodbye = handle.disconnect(Disconnect::ByApplication, "the host is stopped".into(), String::new());
-            let _ = tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await;
-            // The client closes its side when it has read the goodbye.
-            if tokio::time::timeout(GOODBYE_TIMEOUT, &mut running).await.is_ok() {
-                return;
-            }
-        }
-        () = overdue => debug!(host = host.name, "login took too long"),
-        ended = &mut running => {
-            return debug!(host = host.name, error = ?ended.err(), "connection ended");
-        }
-    }
-    let _ = breaker.shutdown(Shutdown::Both);
-    let _ = tokio::time::timeout(GOODBYE_TIMEOUT, running).await;
-}
-
-fn two_handles(socket: TcpStream) -> std::io::Result<(TcpStream, std::net::TcpStream)> {
-    socket.set_nodelay(true)?;
-    let socket = socket.into_std()?;
-    let second = socket.try_clone()?;
-    Ok((TcpStream::from_std(socket)?, second))
-}
-
 /// A channel, before and after it was told what to run.
 enum Slot {
     Open(ChannelWriteHalf<Msg>),
@@ -178,7 +68,7 @@ enum Slot {
 }
 
 /// The state of one connection. When it is dropped, its sessions end.
-struct Connection {
+pub(super) struct Connection {
     host: Arc<Shared>,
     channels: HashMap<ChannelId, Slot>,
     logged_in: CancellationToken,
@@ -187,6 +77,13 @@ struct Connection {
 }
 
 impl Connection {
+    /// A connection to `host` that cancels `logged_in` when it is.
+    pub(super) fn new(host: Arc<Shared>, logged_in: CancellationToken) -> Self {
+        let all_sessions = host.cancel.child_token();
+        let end_sessions = all_sessions.clone().drop_guard();
+        Self { host, channels: HashMap::new(), logged_in, all_sessions, _end_sessions: end_sessions }
+    }
+
     /// Starts the process that the client asked for, on a channel that has none yet.
     fn start(
         &mut self,
@@ -301,10 +198,12 @@ impl Handler for Connection {
         data: &[u8],
         _session: &mut server::Session,
     ) -> Result<(), Self::Error> {
-        if let Some(Slot::Running { queue: Some(queue), control }) = self.channels.get(&channel)
-            && queue.push(data).is_err()
-        {
-            control.overdrawn.cancel();
+        if let Some(Slot::Running { queue: Some(queue), control }) = self.channels.get(&channel) {
+            match queue.push(data) {
+                Ok(Duration::ZERO) => (),
+                Ok(pause) => tokio::time::sleep(pause).await,
+                Err(Overdrawn) => control.overdrawn.cancel(),
+            }
         }
         Ok(())
     }

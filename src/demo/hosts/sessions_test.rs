@@ -69,6 +69,23 @@ async fn five_megabytes_are_echoed_without_deadlock() {
 }
 
 #[tokio::test]
+async fn more_input_than_the_budget_is_fine_as_long_as_it_is_read() {
+    let world = World::start(&["web01"]).await;
+    let client = world.client().await;
+    let size = 3 * stdin::BUDGET_BYTES;
+    let slowly = "while head -c 1048576 | wc -c | { read -r n; [ \"$n\" -gt 0 ]; }; do printf .; done";
+    for (command, printed) in [("cat", size), ("wc -c", 9), (slowly, 48)] {
+        let outcome = exec_with(&client, command, vec![7; size]).await;
+        assert_eq!(
+            (outcome.stdout.len(), outcome.code),
+            (printed, Some(0)),
+            "{command}: {:?}",
+            outcome.stderr
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_process_that_does_not_read_stalls_nobody_else() {
     let world = World::start(&["web01"]).await;
     let client = world.client().await;
@@ -78,13 +95,13 @@ async fn a_process_that_does_not_read_stalls_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_stops_only_the_process_it_does_not_read_from() {
+async fn a_client_that_does_not_read_stops_only_its_own_connection() {
     let world = World::start(&["web01"]).await;
-    let client = world.client().await;
+    let (client, other) = (world.client().await, world.client().await);
     let mut unread = Dialogue::start(&client, "echo $$; exec cat /dev/zero").await;
     let pid = unread.pid().await;
-    assert_eq!(exec(&client, "echo here").await.text(), "here\n");
-    assert!(is_alive(pid));
+    assert_eq!(exec(&other, "echo here").await.text(), "here\n");
+    assert!(is_alive(pid), "it waits");
     drop(client);
     drop(unread);
     wait_for_end_of(pid).await;
@@ -94,7 +111,7 @@ async fn a_client_that_does_not_read_stops_only_the_process_it_does_not_read_fro
 async fn input_beyond_the_budget_ends_its_session_only() {
     let world = World::start(&["web01"]).await;
     let client = world.client().await;
-    let outcome = exec_with(&client, "exec sleep 300", vec![0; stdin::BUDGET_BYTES + 1]).await;
+    let outcome = exec_with(&client, "exec sleep 300", vec![0; 2 * stdin::BUDGET_BYTES]).await;
     assert_eq!(outcome.signal.as_deref(), Some("KILL"));
     assert!(String::from_utf8_lossy(&outcome.stderr).contains("wait unread on this host"), "{outcome:?}");
     assert_eq!(exec_with(&client, "cat", b"again".to_vec()).await.text(), "again");

@@ -2,17 +2,23 @@
 //!
 //! The SSH library opens a channel's window again as soon as data has arrived, not when it has been used, and
 //! its only other brake stops the whole connection, window updates and signals for other sessions included:
-//! with a process that echoes, a deadlock. So input is queued without waiting, within a budget that a host's
-//! sessions share, and a session that overdraws it is ended.
+//! with a process that echoes, a deadlock. So input is queued, within a budget that a host's sessions share.
+//! The fuller the budget, the longer the connection pauses after each piece, by milliseconds: enough for a
+//! process that reads to keep up, and never a standstill. A session that overdraws the budget all the same has
+//! a process that does not read, and is ended.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// How many bytes of unread input one host keeps, over all its sessions.
-pub(super) const BUDGET_BYTES: usize = 32 << 20;
+pub(super) const BUDGET_BYTES: usize = 16 << 20;
+
+/// The pause after a piece of input while the budget is all but used up; a piece has at most 32 KiB.
+const PAUSE_MAX: Duration = Duration::from_millis(8);
 
 /// What a piece of input costs beyond its bytes, so that many small pieces count as what they take.
 const PIECE_BYTES: usize = 128;
@@ -50,17 +56,26 @@ pub(super) fn queue(budget: Arc<Semaphore>) -> (Queue, Feed) {
 }
 
 impl Queue {
-    /// Queues a piece of input without waiting. What a process no longer reads is thrown away.
-    pub(super) fn push(&self, data: &[u8]) -> Result<(), Overdrawn> {
+    /// Queues a piece of input, and says how long to pause before the next. What a process no longer reads is
+    /// thrown away.
+    pub(super) fn push(&self, data: &[u8]) -> Result<Duration, Overdrawn> {
         if self.pieces.is_closed() {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         let cost = u32::try_from(data.len() + PIECE_BYTES).map_err(|_| Overdrawn)?;
         let permit = Arc::clone(&self.budget).try_acquire_many_owned(cost).map_err(|_| Overdrawn)?;
         // That the process stopped reading just now is no error either.
         let _ = self.pieces.send(Piece { data: Bytes::copy_from_slice(data), _permit: permit });
-        Ok(())
+        Ok(pause(self.budget.available_permits()))
     }
+}
+
+/// None in the first quarter of the budget, then growing evenly to [`PAUSE_MAX`].
+fn pause(left_bytes: usize) -> Duration {
+    const FREE_BYTES: usize = BUDGET_BYTES / 4;
+    let used_bytes = BUDGET_BYTES.saturating_sub(left_bytes);
+    let over = used_bytes.saturating_sub(FREE_BYTES) as f64 / (BUDGET_BYTES - FREE_BYTES) as f64;
+    PAUSE_MAX.mul_f64(over)
 }
 
 impl Feed {
@@ -97,6 +112,14 @@ mod tests {
     }
 
     #[test]
+    fn the_pause_grows_with_what_is_unread() {
+        assert_eq!(pause(BUDGET_BYTES), Duration::ZERO);
+        assert_eq!(pause(BUDGET_BYTES * 3 / 4), Duration::ZERO);
+        assert_eq!(pause(BUDGET_BYTES * 3 / 8), PAUSE_MAX / 2);
+        assert_eq!(pause(0), PAUSE_MAX);
+    }
+
+    #[test]
     fn the_budget_is_shared_and_can_be_overdrawn() {
         let budget = budget();
         let (one, feed_one) = queue(Arc::clone(&budget));
@@ -105,7 +128,7 @@ mod tests {
         one.push(&half).unwrap();
         assert_eq!(two.push(&half), Err(Overdrawn));
         drop(feed_one);
-        assert_eq!(one.push(&half), Ok(()), "what nobody reads costs nothing");
+        assert_eq!(one.push(&half), Ok(Duration::ZERO), "what nobody reads costs nothing");
         two.push(&half[..half.len() - PIECE_BYTES]).unwrap();
     }
 }

@@ -111,11 +111,14 @@ pub(super) async fn exec_with(client: &Handle<Client>, command: &str, stdin: Vec
     channel.exec(true, command).await.unwrap();
     let (read, write) = channel.split();
     let fed = async {
-        // The host may be done before it has read everything.
         let _ = write.data_bytes(stdin).await;
         let _ = write.eof().await;
+        std::future::pending().await
     };
-    let both = async { tokio::join!(fed, drain(read)).1 };
+    // The host may be done before it has taken everything.
+    let both = async {
+        tokio::select! { outcome = drain(read) => outcome, () = fed => unreachable!("it waits for ever") }
+    };
     tokio::time::timeout(DEADLINE, both).await.expect("the command ends")
 }
 
