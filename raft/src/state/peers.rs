@@ -141,6 +141,21 @@ impl State {
         self.peers.get(&id)
     }
 
+    /// A right to join that is still good, by the hash of its secret.
+    pub fn join_token(&self, hash: &[u8; 32]) -> Option<&std::sync::Arc<JoinToken>> {
+        self.join_tokens.get(hash)
+    }
+
+    /// The number of the last peer that was admitted; all up to it were, and those without a row were removed.
+    pub fn last_peer(&self) -> PeerId {
+        PeerId(self.globals.next_peer)
+    }
+
+    /// Serial numbers of certificates that are refused.
+    pub fn revoked(&self) -> impl Iterator<Item = &[u8]> {
+        self.globals.revoked.iter().map(Vec::as_slice)
+    }
+
     /// Whether a certificate with this serial number is refused.
     pub fn is_revoked(&self, serial: &[u8]) -> bool {
         self.globals.revoked.contains(serial)

@@ -1,0 +1,4 @@
+//! One peer as a process.
+
+pub mod leadership;
+pub mod session;

@@ -1,0 +1,157 @@
+//! The shell text around a command. Plain POSIX, for dash, bash and busybox.
+
+use super::super::quote::{BOOT, line_word, word};
+use super::{Fence, Request};
+
+/// What the login shell is asked to run: constant, so that nothing shows in `ps`.
+pub(super) fn command() -> String {
+    format!("exec sh -c '{BOOT}'")
+}
+
+/// Seconds by which the node's own time limit is later than ours, so that it only matters when we are gone.
+const SAFETY_SECONDS: u64 = 15;
+/// Days for which markers are kept.
+const MARKER_DAYS: u32 = 7;
+
+/// Line 1: the outer program. `nonce` starts what it says to us, `ask` is the prompt by which sudo asks us for the password.
+///
+/// It survives the loss of the connection (HUP, PIPE) to write the marker; as it handles these signals rather than ignoring them,
+/// the script gets them as usual.
+pub(super) fn outer(request: &Request, nonce: &str, ask: &str, sweep: Sweep) -> String {
+    let seconds = (request.timeout + request.grace).as_secs().saturating_add(SAFETY_SECONDS);
+    let grace = request.grace.as_secs().max(1);
+    let claim = request.fence.as_ref().map_or_else(String::new, |fence| claim(fence, nonce, sweep));
+    let sudo = match &request.sudo {
+        None => String::new(),
+        Some(sudo) if sudo.password.is_some() => format!("set -- sudo -S -p {ask} -- \"$@\"\n"),
+        Some(_) => "set -- sudo -n -- \"$@\"\n".to_owned(),
+    };
+    let inner = word(INNER);
+    let program = format!(
+        r#"trap : HUP PIPE
+_f=
+{claim}set --
+if setsid -w true; then set -- setsid -w; fi </dev/null >/dev/null 2>&1
+if timeout -k 5 5 true; then set -- "$@" timeout -k {grace} {seconds}; fi </dev/null >/dev/null 2>&1
+{sudo}"$@" sh -c {inner} sh {nonce} "$_f"
+_c=$?
+if [ -n "$_f" ]; then
+  _s=
+  while read -r _w _x; do _s=$_w; done <"$_f"
+  if [ "$_s" = started ]; then printf 'finished %s\n' "$_c"; else printf 'aborted\n'; fi >>"$_f"
+fi
+exit $_c
+"#
+    );
+    format!("eval {}\n", line_word(&program))
+}
+
+/// The inner program, run as the user the script runs as. `$1` is the nonce, `$2` the marker. It tells its process group,
+/// which is the one to kill, and waits for line 2; a line cut short runs nothing. `$n` is a newline, for the line.
+const INNER: &str = r#"n=${IFS#??}
+if read -r _g </proc/$$/stat; then _g=${_g##*) }; set -- "$1" "$2" $_g; _g=$5; else _g=$(ps -o pgid= -p $$ | tr -d ' '); fi 2>/dev/null
+printf '%s ready %s\n' "$1" "$_g"
+IFS= read -r l || exit 125
+if [ -n "$2" ]; then printf 'started\n' >>"$2" || exit 125; fi
+eval "$l""#;
+
+/// Line 2: arguments, environment and script.
+pub(super) fn payload(request: &Request) -> String {
+    let mut line = String::with_capacity(request.script.len() + 256);
+    line.push_str("set --");
+    for arg in &request.args {
+        line.push(' ');
+        line.push_str(&line_word(arg));
+    }
+    for (name, value) in &request.env {
+        line.push_str("; export ");
+        line.push_str(name);
+        line.push('=');
+        line.push_str(&line_word(value));
+    }
+    line.push_str("; _s=");
+    line.push_str(&line_word(&request.script));
+    line.push_str("; unset n l _g; eval \" $_s\"\n");
+    line
+}
+
+/// Whether old markers are swept out on this occasion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sweep {
+    Yes,
+    No,
+}
+
+/// Takes the marker or says who has it. See [`Fence`]. A marker is a file `TOKEN/EPOCH` of lines, of which the last one counts:
+/// `claimed PID STARTTIME BOOTID`, `started`, then one of `finished CODE`, `aborted` (never started), `refused`.
+fn claim(fence: &Fence, nonce: &str, sweep: Sweep) -> String {
+    let Fence { token, epoch, known } = fence;
+    let known = known.map_or(-1, |known| i64::try_from(known).unwrap_or(i64::MAX));
+    let sweep = match sweep {
+        Sweep::No => String::new(),
+        Sweep::Yes => format!(
+            "( find \"$_d\" -mindepth 1 -maxdepth 1 -type d -mtime +{MARKER_DAYS} -exec rm -rf {{}} + & ) \
+             </dev/null >/dev/null 2>&1\n"
+        ),
+    };
+    format!(
+        r#"_no() {{ printf '%s fenced %s %s\n' {nonce} "$1" "$2"; exit 125; }}
+_u=$(id -u); _d=
+for _b in "${{HOME:+$HOME/.rscaler}}" "/var/tmp/rscaler-$_u"; do
+  [ -n "$_b" ] || continue
+  [ -d "$_b" ] || mkdir -m 700 "$_b" 2>/dev/null
+  if [ -d "$_b" ] && [ ! -h "$_b" ] && [ -O "$_b" ] && [ -w "$_b" ] && [ -x "$_b" ]; then _d=$_b; break; fi
+done
+[ -n "$_d" ] || {{ printf '%s unmarked\n' {nonce}; exit 125; }}
+{sweep}[ -d "$_d/{token}" ] || mkdir -m 700 "$_d/{token}" 2>/dev/null
+_f=$_d/{token}/{epoch}
+_st=-; _bt=-
+{{ read -r _st </proc/$$/stat && _st=${{_st##*) }} && set -- $_st && _st=${{20}}
+read -r _bt </proc/sys/kernel/random/boot_id; }} 2>/dev/null
+set -C
+{{ printf 'claimed %s %s %s\n' "$$" "$_st" "$_bt" >"$_f"; }} 2>/dev/null || _no {epoch} claimed
+set +C
+sync "$_f" 2>/dev/null
+for _o in "$HOME/.rscaler/{token}"/* "/var/tmp/rscaler-$_u/{token}"/*; do
+  _b=${{_o##*/}}
+  case $_b in ''|*[!0-9]*) continue;; esac
+  [ "$_o" != "$_f" ] && [ -O "$_o" ] || continue
+  _s=unreadable
+  while read -r _w _x; do _s=$_w; done <"$_o"
+  if [ "$_b" -lt {epoch} ]; then
+    [ "$_b" -le {known} ] && continue
+    case $_s in refused|aborted) continue;; esac
+  fi
+  printf 'refused\n' >>"$_f"
+  _no "$_b" "$_s"
+done
+"#
+    )
+}
+
+/// Lists the markers of the token `$1`, one a line: `EPOCH STATE CODE ALIVE`, the code `-` where there is none. Ends with `end`,
+/// or with `lost` where the place of the markers itself is gone.
+pub(super) const PROBE: &str = r#"_u=$(id -u); _now=-
+[ -z "$HOME" ] || [ -d "$HOME" ] || { echo lost; exit 0; }
+{ read -r _now </proc/sys/kernel/random/boot_id; } 2>/dev/null
+for _o in "$HOME/.rscaler/$1"/* "/var/tmp/rscaler-$_u/$1"/*; do
+  _b=${_o##*/}
+  case $_b in ''|*[!0-9]*) continue;; esac
+  [ -O "$_o" ] || continue
+  _s=unreadable; _c=-; _pid=; _st=-; _bt=-; _alive=no
+  while read -r _w _x _y _z; do
+    _s=$_w
+    case $_w in claimed) _pid=$_x; _st=$_y; _bt=$_z;; finished) _c=$_x;; esac
+  done <"$_o"
+  if [ -n "$_pid" ] && [ "$_bt" = "$_now" ] && kill -s 0 "$_pid" 2>/dev/null; then
+    _is=-
+    { read -r _is </proc/$_pid/stat && _is=${_is##*) } && set -- "$1" $_is && _is=${21}; } 2>/dev/null
+    case $2 in Z|X) ;; *) [ "$_is" = "$_st" ] && _alive=yes;; esac
+  fi
+  printf '%s %s %s %s\n' "$_b" "$_s" "$_c" "$_alive"
+done
+echo end
+"#;
+
+/// Sends signal `$1` to process group `$2`.
+pub(super) const KILL: &str = r#"kill -s "$1" -- "-$2""#;
