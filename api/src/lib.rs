@@ -1,1 +1,9 @@
-//! The HTTP API.
+//! The HTTP API of rscaler, and the typed client that speaks it.
+//!
+//! A handler reads the replicated state or proposes a command; it never executes anything and never decides. What
+//! it may reach is in [`context`]. Wire types live in [`types`], apart from the replicated ones, so that each can
+//! change without the other. Start reading at [`routes`], which lists every endpoint.
+
+pub mod client;
+pub mod error;
+pub mod types;

@@ -22,6 +22,7 @@ impl State {
         }
         self.globals.tick_term = term;
         let clock = &mut self.globals.clock;
+        let before = clock.wall;
         clock.elapsed.0 += u64::from(delta_ms.min(DELTA_MAX_MS));
         clock.wall = clock.wall.max(wall);
         self.globals_changed = true;
@@ -33,6 +34,7 @@ impl State {
         self.expire_requests();
         self.expire_join_tokens();
         self.expire_samples(index);
+        self.tick_triggers(before);
         self.dispatch();
         Ok(Reply::Done)
     }

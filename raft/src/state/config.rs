@@ -58,6 +58,7 @@ impl State {
                 self.put_object(actor, &key, before.as_ref(), after.as_ref());
             }
         }
+        self.settle_triggers();
         self.rebalance();
         self.dispatch();
         Ok(Reply::Configured(preview.changed))
@@ -264,6 +265,7 @@ impl State {
                 self.forget_object(*kind, name);
             }
         }
+        self.object_changed(key, before, after);
         self.record(actor.clone(), event, format!("{kind} `{name}` was {did}"));
         self.notify(Notice::Object(*kind, name.clone()));
     }

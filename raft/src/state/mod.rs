@@ -19,6 +19,7 @@ mod sessions;
 mod settings;
 mod table;
 mod tasks;
+mod triggers;
 mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,8 +33,9 @@ pub use table::Table;
 use crate::codec;
 use crate::command::{Command, Outcome, Proposal, Rejection, RejectionKind, Reply};
 use crate::model::{
-    Actor, Assignment, CheckStatus, Clock, Elapsed, Event, EventId, JoinToken, Kind, Name, Object,
-    OutputChunk, Peer, PeerId, RequestId, Run, RunId, Session, Settings, Task, TaskId,
+    Actor, Assignment, Bell, CheckStatus, Clock, Elapsed, Event, EventId, JoinToken, Kind, Name, Object,
+    OutputChunk, Peer, PeerId, RequestId, Run, RunId, Session, Settings, Subject, Task, TaskId, Timestamp,
+    Tracked, Watched,
 };
 use crate::series::{self, BlockMeta, Drain, RowChange, SeriesStore};
 
@@ -65,9 +67,13 @@ pub struct State {
     outputs: Table<(TaskId, u64), OutputChunk>,
     events: Table<EventId, Event>,
     requests: Table<RequestId, Remembered>,
+    watched: Table<Name, Watched>,
+    tracked: Table<(Name, Subject), Tracked>,
+    bells: Table<(Name, Option<Name>), Bell>,
     series: SeriesStore,
 
     indexes: Indexes,
+    watching: triggers::Watching,
     notices: BTreeSet<Notice>,
 }
 
@@ -85,6 +91,8 @@ struct Globals {
     next_event: u64,
     /// The last tick at which old samples were let go.
     expired_at: Elapsed,
+    /// Since when, by the wall clock, the control plane runs without a pause.
+    resumed: Timestamp,
     settings: Settings,
     /// Serial numbers of certificates that are refused.
     revoked: BTreeSet<Vec<u8>>,
@@ -105,7 +113,7 @@ pub enum LoadError {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FileVersion {
     /// When it was put, on the replicated wall clock.
-    pub at: crate::model::Timestamp,
+    pub at: Timestamp,
     /// The content.
     pub content: std::sync::Arc<[u8]>,
 }
@@ -141,7 +149,7 @@ struct Indexes {
     /// How many tasks act on each node.
     tasks_by_node: BTreeMap<Name, u32>,
     /// Runs that have ended, in the order they ended.
-    finished_runs: BTreeSet<(crate::model::Timestamp, RunId)>,
+    finished_runs: BTreeSet<(Timestamp, RunId)>,
     /// Bytes of output kept, over all tasks.
     output_bytes: u64,
     /// Runs that have not ended.
@@ -166,6 +174,9 @@ mod prefix {
     pub(super) const OUTPUTS: u8 = b'U';
     pub(super) const EVENTS: u8 = b'E';
     pub(super) const REQUESTS: u8 = b'Q';
+    pub(super) const WATCHED: u8 = b'G';
+    pub(super) const TRACKED: u8 = b'V';
+    pub(super) const BELLS: u8 = b'B';
 }
 
 impl Default for State {
@@ -193,8 +204,12 @@ impl State {
             outputs: Table::new(prefix::OUTPUTS),
             events: Table::new(prefix::EVENTS),
             requests: Table::new(prefix::REQUESTS),
+            watched: Table::new(prefix::WATCHED),
+            tracked: Table::new(prefix::TRACKED),
+            bells: Table::new(prefix::BELLS),
             series: SeriesStore::new(),
             indexes: Indexes::default(),
+            watching: triggers::Watching::default(),
             notices: BTreeSet::new(),
         }
     }
@@ -262,6 +277,11 @@ impl State {
         self.requests.insert(request, Remembered { expires, outcome });
     }
 
+    /// What a named request was answered, while that is remembered.
+    pub fn outcome_of(&self, request: RequestId) -> Option<&Outcome> {
+        self.requests.get(&request).map(|remembered| &remembered.outcome)
+    }
+
     fn notify(&mut self, notice: Notice) {
         self.notices.insert(notice);
     }
@@ -295,6 +315,9 @@ impl State {
         self.outputs.drain_changes(out);
         self.events.drain_changes(out);
         self.requests.drain_changes(out);
+        self.watched.drain_changes(out);
+        self.tracked.drain_changes(out);
+        self.bells.drain_changes(out);
         drained
     }
 
@@ -340,6 +363,9 @@ impl State {
             prefix::OUTPUTS => self.outputs.load(rest, value)?,
             prefix::EVENTS => self.events.load(rest, value)?,
             prefix::REQUESTS => self.requests.load(rest, value)?,
+            prefix::WATCHED => self.watched.load(rest, value)?,
+            prefix::TRACKED => self.tracked.load(rest, value)?,
+            prefix::BELLS => self.bells.load(rest, value)?,
             other => {
                 return Err(codec::Error::Corrupt {
                     what: "checkpoint".to_string(),
@@ -363,6 +389,7 @@ impl State {
         for (request, remembered) in self.requests.iter() {
             self.indexes.request_expiry.insert((remembered.expires, *request));
         }
+        self.rebuild_watches();
     }
 
     /// A digest of the whole logical state, equal on peers that have applied the same entries.
@@ -382,6 +409,9 @@ impl State {
         self.outputs.digest(&mut context);
         self.events.digest(&mut context);
         self.requests.digest(&mut context);
+        self.watched.digest(&mut context);
+        self.tracked.digest(&mut context);
+        self.bells.digest(&mut context);
         context.update(&self.series.digest().to_be_bytes());
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());
