@@ -42,7 +42,7 @@ use crate::replica::Replica;
 use crate::secrets::{self, Keyring};
 use crate::series::BlockSource;
 use crate::store::wal::{Expected, Wal, WalConfig};
-use crate::store::{self, Blocks, Fatal, Opened, SpaceWatch, Store, StoreConfig};
+use crate::store::{self, Blocks, Fatal, Opened, Space, SpaceWatch, Store, StoreConfig};
 
 /// How long a join is tried while the control plane can't decide.
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
@@ -150,6 +150,7 @@ pub struct Peer {
     store: Store,
     consensus: Arc<Consensus>,
     stopped: watch::Receiver<Option<Stopped>>,
+    space: watch::Receiver<Space>,
     upkeep: Upkeep,
     /// Dropped with the peer, it ends all loops.
     stop: DropGuard,
@@ -331,6 +332,11 @@ impl Peer {
     /// Why it has stopped by itself, once it has; then call [`Peer::shutdown`].
     pub fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
         self.stopped.clone()
+    }
+
+    /// Whether there is room on the disk; without it this peer takes no writes.
+    pub fn space(&self) -> watch::Receiver<Space> {
+        self.space.clone()
     }
 
     /// Makes a right to join. Valid once this has returned, for `life` (at most an hour) on the replicated clock.
@@ -551,6 +557,7 @@ async fn start(ground: Ground, identity: Identity, expected: Expected) -> Result
         stopped: stopped_sender,
     };
     parts.spawn(&loops, &stop, &raft_runtime);
+    let space_left = space.subscribe();
     let raft = Arc::clone(&consensus);
     spawn_until(&loops, &stop, upkeep_loop.run(move || trigger_snapshot(Arc::clone(&raft))));
     spawn_until(&loops, &stop, space.run());
@@ -564,6 +571,7 @@ async fn start(ground: Ground, identity: Identity, expected: Expected) -> Result
         store,
         consensus,
         stopped,
+        space: space_left,
         upkeep,
         stop: stop.drop_guard(),
         loops,
