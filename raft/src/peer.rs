@@ -7,6 +7,7 @@
 mod admission;
 mod config;
 mod loops;
+mod restore;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use config::PeerConfig;
+pub use restore::restore;
 
 use self::admission::Admitter;
 use crate::command::{Command, Proposal, Reply};
@@ -49,6 +51,9 @@ const JOIN_PAUSE: Duration = Duration::from_secs(1);
 const FOUNDING_PATIENCE: Duration = Duration::from_secs(30);
 /// How long other peers are asked for a snapshot, where this one can't start without.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(600);
+/// How long a snapshot for a backup may take to be made.
+const BACKUP_PATIENCE: Duration = Duration::from_secs(60);
+const BACKUP_PAUSE: Duration = Duration::from_millis(100);
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a peer can't run.
@@ -118,6 +123,9 @@ pub enum Error {
     /// Agreement could not begin.
     #[error(transparent)]
     Consensus(#[from] consensus::Error),
+    /// A backup that is not one.
+    #[error("could not restore from the backup")]
+    Backup(#[from] crate::backup::Error),
     /// The control plane was not founded.
     #[error("the control plane could not be founded: {0}")]
     Founding(String),
@@ -139,7 +147,7 @@ pub struct Peer {
     authority: Arc<Authority>,
     keyring: Arc<Keyring>,
     replica: Arc<Replica>,
-    blocks: Blocks,
+    store: Store,
     consensus: Arc<Consensus>,
     stopped: watch::Receiver<Option<Stopped>>,
     upkeep: Upkeep,
@@ -307,7 +315,7 @@ impl Peer {
 
     /// Sealed blocks of samples, as they are stored.
     pub fn blocks(&self) -> &Blocks {
-        &self.blocks
+        self.store.blocks()
     }
 
     /// Agreement.
@@ -337,6 +345,16 @@ impl Peer {
         match submit(&self.consensus, None, command, Instant::now() + crate::handle::PATIENCE).await? {
             Ok(_) => Ok(token),
             Err(rejection) => Err(EngineError::Refused(rejection.message)),
+        }
+    }
+
+    /// What makes backups, for whoever serves them.
+    pub fn backups(&self) -> Backups {
+        Backups {
+            control_plane: self.identity.control_plane,
+            consensus: Arc::clone(&self.consensus),
+            replica: Arc::clone(&self.replica),
+            store: self.store.clone(),
         }
     }
 
@@ -379,6 +397,50 @@ impl Peer {
         let closed = tokio::task::spawn_blocking(move || drop(wal));
         let _ = closed.await;
         drop(data);
+    }
+}
+
+/// Makes consistent copies of all that the control plane knows.
+#[derive(Clone)]
+pub struct Backups {
+    control_plane: ControlPlaneId,
+    consensus: Arc<Consensus>,
+    replica: Arc<Replica>,
+    store: Store,
+}
+
+impl Backups {
+    /// A snapshot that holds everything that was acknowledged before this call.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    pub async fn snapshot(&self) -> Result<store::SnapshotHandle, EngineError> {
+        let deadline = Instant::now() + BACKUP_PATIENCE;
+        let index = self.consensus.read_index(deadline).await?;
+        let unavailable = || EngineError::Unavailable("no snapshot was made in time".to_string());
+        if !self.replica.wait_applied(index, BACKUP_PATIENCE).await {
+            return Err(unavailable());
+        }
+        while Instant::now() < deadline {
+            // Raft's own membership entries may follow the last one that was applied here.
+            if let Some(snapshot) = self.store.current_snapshot().filter(|s| s.manifest().id() > index) {
+                return Ok(snapshot);
+            }
+            self.consensus.trigger_snapshot().await;
+            tokio::time::sleep(BACKUP_PAUSE).await;
+        }
+        Err(unavailable())
+    }
+
+    /// The bytes of a backup of `snapshot`, a piece at a time; reads the disk as it goes.
+    ///
+    /// # Errors
+    /// [`crate::backup::Error`].
+    pub fn pieces(
+        &self,
+        snapshot: &store::SnapshotHandle,
+    ) -> Result<impl Iterator<Item = Result<Vec<u8>, crate::backup::Error>> + use<>, crate::backup::Error> {
+        crate::backup::pieces(self.control_plane, snapshot)
     }
 }
 
@@ -443,7 +505,7 @@ async fn start(ground: Ground, identity: Identity, expected: Expected) -> Result
     }
     let replica = Arc::clone(machine.replica());
     let digests = machine.digests();
-    let (upkeep, upkeep_loop) = (Upkeep::new(&machine, None), Upkeep::new(&machine, None));
+    let (upkeep, upkeep_loop) = (Upkeep::new(&machine), Upkeep::new(&machine));
     let parts = Parts {
         local: identity.peer,
         timers: config.timers,
@@ -499,7 +561,7 @@ async fn start(ground: Ground, identity: Identity, expected: Expected) -> Result
         authority,
         keyring,
         replica,
-        blocks: store.blocks().clone(),
+        store,
         consensus,
         stopped,
         upkeep,
