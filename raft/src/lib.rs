@@ -5,14 +5,19 @@
 //! or an unordered map. Other packages come in through [`handle`] alone. `DESIGN.md` tells the life of a
 //! command, the formats and their versions, and what survives which crash.
 
+pub mod backup;
 pub mod codec;
 pub mod command;
 pub mod consensus;
 pub mod decide;
 pub mod handle;
+pub mod identity;
 pub mod model;
+pub mod network;
+pub mod peer;
 pub mod replica;
 pub mod secrets;
 pub mod series;
 pub mod solo;
 pub mod state;
+pub mod store;

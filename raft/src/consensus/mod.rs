@@ -1,6 +1,32 @@
 //! Agreement: openraft, bound to our log, our state machine and our transport. No other module names openraft,
 //! and what is stored or sent are our own mirrors of its types, so that an upgrade of it changes no format.
+//!
+//! Start at [`Consensus`] for a peer from outside, at `machine` and `log` for what openraft drives, at `network` and
+//! `service` for the two ends of the transport.
 
+mod convert;
+mod engine;
+mod forward;
+mod log;
+mod machine;
+#[cfg(test)]
+mod machine_test;
+mod membership;
+mod network;
+mod reads;
+mod runtime;
+mod service;
+mod transfer;
 mod types;
+mod upkeep;
+mod wire;
 
+pub use engine::{Consensus, Error, PROPOSAL_BYTES_MAX, Parts, Timers};
+pub use log::LogStore;
+pub(crate) use machine::read_state;
+pub use machine::{Digest, Machine, SnapshotBuilder, snapshot_of};
+pub use runtime::RaftRuntime;
+pub use service::{Admission, PeerService};
+pub use transfer::{ReceiveError, Snapshots};
 pub use types::{Answer, LogPosition, Payload, PeerAddress, TypeConfig};
+pub use upkeep::{Upkeep, UpkeepConfig, raft_config};

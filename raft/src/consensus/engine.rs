@@ -1,0 +1,672 @@
+//! Agreement as the rest of the program sees it: one peer of the Raft group.
+//!
+//! A proposal goes to openraft where this peer leads, else in a batch to the leader. It is tried again while there
+//! is time, always with the same bytes; what may have happened is never called failed. openraft, the connections
+//! of peers and the loops here live on a runtime of their own ([`super::runtime`]), so that nothing else a peer
+//! does can hold up a heartbeat.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::RaftMetrics;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use super::forward::{self, Forward};
+use super::log::LogStore;
+use super::machine::Machine;
+use super::network::NetworkFactory;
+use super::reads::{self, ReadRequest};
+use super::transfer::Snapshots;
+use super::types::{Payload, PeerAddress, TypeConfig};
+use super::wire::{HandOver, Proposed};
+use crate::command::Outcome;
+use crate::handle::{Engine, EngineError, Leadership, Member};
+use crate::model::PeerId;
+use crate::network::client::{CallError, Lane, Link};
+use crate::network::frame::GROUP;
+use crate::network::links::Links;
+use crate::network::message::{FailureCode, Ping, Pong};
+use crate::replica::Replica;
+use crate::store::{Fatal, Space};
+
+pub(super) type Raft = openraft::Raft<TypeConfig, Machine>;
+pub(super) type Metrics = RaftMetrics<TypeConfig>;
+
+/// The largest proposal. With its surroundings it must fit a frame and a record of the log.
+pub const PROPOSAL_BYTES_MAX: usize = 8 << 20;
+/// Bytes of proposals under way on this peer, in units of [`BYTES_UNIT`]: 64 MiB.
+const ROOM_UNITS: usize = 64 << 10;
+const BYTES_UNIT: usize = 1 << 10;
+/// How often peers ask each other how they are.
+const PING_INTERVAL: Duration = Duration::from_millis(500);
+/// A peer that was not heard for this long is not counted on.
+pub(super) const ALIVE_WITHIN: Duration = Duration::from_millis(2500);
+/// How long a refusal that another leader could lift is waited out.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+const RETRY_MIN: Duration = Duration::from_millis(5);
+const RETRY_MAX: Duration = Duration::from_millis(100);
+
+/// When followers take a leader for dead, and how often it shows that it lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timers {
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// The shortest wait for one, after the leader's lease (the longest wait) is over.
+    pub election_min: Duration,
+    /// The longest wait.
+    pub election_max: Duration,
+}
+
+impl Default for Timers {
+    /// A dead leader is replaced within about a quarter of a second.
+    fn default() -> Self {
+        Timers {
+            heartbeat: Duration::from_millis(25),
+            election_min: Duration::from_millis(90),
+            election_max: Duration::from_millis(130),
+        }
+    }
+}
+
+impl Timers {
+    fn raft_config(self, log_entries_kept: u64) -> Result<openraft::Config, openraft::ConfigError> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        openraft::Config {
+            cluster_name: "rscaler".to_string(),
+            heartbeat_interval: millis(self.heartbeat),
+            election_timeout_min: millis(self.election_min),
+            election_timeout_max: millis(self.election_max),
+            // A snapshot is pulled within this; what was pulled is kept when it is not enough.
+            install_snapshot_timeout: 600_000,
+            max_in_snapshot_log_to_keep: log_entries_kept,
+            purge_batch_size: (log_entries_kept / 20).max(1),
+            ..super::raft_config()
+        }
+        .validate()
+    }
+}
+
+/// What a peer of the Raft group is made of.
+pub struct Parts {
+    /// Which one.
+    pub local: PeerId,
+    /// See [`Timers`].
+    pub timers: Timers,
+    /// How many entries the log keeps behind a snapshot.
+    pub log_entries_kept: u64,
+    /// The log and the vote.
+    pub log: LogStore,
+    /// The state machine.
+    pub machine: Machine,
+    /// How snapshots travel.
+    pub snapshots: Arc<Snapshots>,
+    /// The state that the machine applies to.
+    pub replica: Arc<Replica>,
+    /// The connections to other peers.
+    pub links: Arc<Links>,
+    /// Whether the disk has room: while it has not, this peer takes no writes.
+    pub space: watch::Receiver<Space>,
+    /// Where what must stop the peer is reported.
+    pub fatal: Fatal,
+    /// Where peers were when this one joined, for the time before it knows the membership.
+    pub seeds: BTreeMap<PeerId, String>,
+}
+
+/// Why a peer of the Raft group could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The timers don't fit each other.
+    #[error("the timers of Raft don't fit each other")]
+    Timers(#[from] openraft::ConfigError),
+    /// The storage failed.
+    #[error("Raft could not start: {0}")]
+    Fatal(String),
+    /// The control plane could not be begun.
+    #[error("the control plane could not be begun: {0}")]
+    Initialize(String),
+}
+
+/// One peer of the Raft group.
+pub struct Consensus {
+    pub(super) local: PeerId,
+    pub(super) raft: Raft,
+    pub(super) replica: Arc<Replica>,
+    pub(super) snapshots: Arc<Snapshots>,
+    pub(super) links: Arc<Links>,
+    leadership: watch::Sender<Leadership>,
+    statuses: Mutex<BTreeMap<PeerId, Status>>,
+    seeds: BTreeMap<PeerId, String>,
+    forward: mpsc::Sender<Forward>,
+    reads: mpsc::Sender<ReadRequest>,
+    room: Semaphore,
+    space: watch::Receiver<Space>,
+    fatal: Fatal,
+    stop: CancellationToken,
+    loops: TaskTracker,
+}
+
+/// What another peer last said of itself.
+#[derive(Clone)]
+pub(super) struct Status {
+    pub(super) pong: Pong,
+    heard: Instant,
+}
+
+impl Status {
+    pub(super) fn is_alive(&self) -> bool {
+        self.heard.elapsed() < ALIVE_WITHIN
+    }
+}
+
+/// What one try to commit came to.
+enum Attempt {
+    Applied(Outcome),
+    /// Certainly nothing; another try may do better.
+    Retry(String),
+    /// Perhaps; another try finds out.
+    Maybe(String),
+    /// The leader takes nothing; another one may.
+    Refused(String),
+}
+
+impl From<Proposed> for Attempt {
+    fn from(proposed: Proposed) -> Attempt {
+        match proposed {
+            Proposed::Applied(outcome) => Attempt::Applied(outcome),
+            Proposed::NotLeader => Attempt::Retry("the leader changes".to_string()),
+            Proposed::Refused(reason) => Attempt::Refused(reason),
+            Proposed::Unknown(reason) => Attempt::Maybe(reason),
+        }
+    }
+}
+
+impl Consensus {
+    /// Starts a peer; call it on the runtime that it shall live on.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn start(parts: Parts) -> Result<Arc<Consensus>, Error> {
+        let config = Arc::new(parts.timers.raft_config(parts.log_entries_kept)?);
+        let factory = NetworkFactory {
+            local: parts.local.0,
+            links: Arc::clone(&parts.links),
+            snapshots: Arc::clone(&parts.snapshots),
+        };
+        let raft = Raft::new(parts.local.0, config, factory, parts.log, parts.machine)
+            .await
+            .map_err(|error| Error::Fatal(error.to_string()))?;
+        let (forward, forwarded) = mpsc::channel(forward::QUEUE_MAX);
+        let (reads, read_requests) = mpsc::channel(reads::QUEUE_MAX);
+        let consensus = Arc::new(Consensus {
+            local: parts.local,
+            raft,
+            replica: parts.replica,
+            snapshots: parts.snapshots,
+            links: parts.links,
+            leadership: watch::Sender::new(Leadership { local: parts.local, leader: None, term: 0 }),
+            statuses: Mutex::default(),
+            seeds: parts.seeds,
+            forward,
+            reads,
+            room: Semaphore::new(ROOM_UNITS),
+            space: parts.space,
+            fatal: parts.fatal,
+            stop: CancellationToken::new(),
+            loops: TaskTracker::new(),
+        });
+        consensus.spawn(Arc::clone(&consensus).follow_raft());
+        consensus.spawn(Arc::clone(&consensus).ask_around());
+        consensus.spawn(Arc::clone(&consensus).hand_over_when_refusing());
+        consensus.spawn(forward::run(Arc::clone(&consensus), forwarded));
+        consensus.spawn(reads::run(Arc::clone(&consensus), read_requests));
+        consensus.spawn(super::membership::run(Arc::clone(&consensus)));
+        Ok(consensus)
+    }
+
+    /// Begins a control plane of this peer alone; nothing where it has begun already.
+    ///
+    /// # Errors
+    /// [`Error::Initialize`].
+    pub async fn initialize(&self, addr: &str) -> Result<(), Error> {
+        let failed = |error: String| Error::Initialize(error);
+        if self.raft.is_initialized().await.map_err(|error| failed(error.to_string()))? {
+            return Ok(());
+        }
+        let members = BTreeMap::from([(self.local.0, PeerAddress { addr: addr.to_string() })]);
+        self.raft.initialize(members).await.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Raft's members, as known here.
+    pub fn member_ids(&self) -> std::collections::BTreeSet<PeerId> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().nodes().map(|(id, _)| PeerId(*id)).collect()
+    }
+
+    /// Asks Raft for a snapshot; it may put that off.
+    pub async fn trigger_snapshot(&self) {
+        if let Err(error) = self.raft.trigger().snapshot().await {
+            debug!(%error, "no snapshot: Raft is stopping");
+        }
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.loops.spawn_on(
+            async move {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = future => {}
+                }
+            },
+            &Handle::current(),
+        );
+    }
+
+    /// What openraft says of itself, now.
+    pub(super) fn metrics(&self) -> Metrics {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    /// What other peers last said of themselves.
+    pub(super) fn statuses(&self) -> BTreeMap<PeerId, Status> {
+        self.statuses.lock().clone()
+    }
+
+    /// Why this peer takes no writes, if it does not.
+    pub(super) fn refuses(&self) -> Option<String> {
+        match *self.space.borrow() {
+            Space::Ok => None,
+            Space::Low { free_bytes } => Some(format!(
+                "the disk of peer {} is nearly full ({} MiB left)",
+                self.local,
+                free_bytes >> 20
+            )),
+        }
+    }
+
+    /// How this peer is doing.
+    pub(super) fn pong(&self) -> Pong {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        Pong {
+            term: metrics.current_term,
+            last_log: metrics.last_log_index.unwrap_or(0),
+            applied: self.replica.applied(),
+            refuses: self.refuses(),
+        }
+    }
+
+    /// The connection to another peer, wherever its address is known from.
+    pub(super) fn link(&self, peer: PeerId, lane: Lane) -> Option<Link> {
+        let member =
+            self.raft.metrics().borrow_watched().membership_config.membership().get_node(&peer.0).cloned();
+        let addr = member
+            .map(|member| member.addr)
+            .or_else(|| self.replica.read(|state| state.peer(peer).map(|peer| peer.peer_addr.clone())))
+            .or_else(|| self.seeds.get(&peer).cloned())?;
+        Some(self.links.get(peer, &addr, lane))
+    }
+
+    /// Keeps [`Leadership`] true, and reports when openraft has stopped by itself.
+    async fn follow_raft(self: Arc<Self>) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let (now, running) = {
+                let metrics = metrics.borrow_watched();
+                let now = Leadership {
+                    local: self.local,
+                    leader: metrics.current_leader.map(PeerId),
+                    term: metrics.current_term,
+                };
+                (now, metrics.running_state.clone())
+            };
+            let changed = self.leadership.send_if_modified(|known| {
+                let changed = *known != now;
+                *known = now;
+                changed
+            });
+            if changed {
+                info!(term = now.term, leader = now.leader.map(|leader| leader.0), "leadership");
+            }
+            if let Err(error) = running
+                && !self.stop.is_cancelled()
+            {
+                self.fatal.report(format!("Raft has stopped: {error}"));
+                return;
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Asks all members how they are, which also keeps the connections up that an election will need.
+    async fn ask_around(self: Arc<Self>) {
+        let mut ticker = tokio::time::interval(PING_INTERVAL);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticker.tick().await;
+            let metrics = self.metrics();
+            let membership = metrics.membership_config.membership();
+            self.statuses.lock().retain(|peer, _| membership.get_node(&peer.0).is_some());
+            self.links.retain(|peer| {
+                membership.get_node(&peer.0).is_some()
+                    || self.seeds.contains_key(&peer)
+                    || self.replica.read(|state| state.peer(peer).is_some())
+            });
+            for (id, node) in membership.nodes().filter(|(id, _)| **id != self.local.0) {
+                let peer = PeerId(*id);
+                let link = self.links.get(peer, &node.addr, Lane::Control);
+                let this = Arc::clone(&self);
+                self.spawn(async move {
+                    let deadline = Instant::now() + PING_INTERVAL * 2;
+                    match link.call(GROUP, &Ping {}, deadline).await {
+                        Ok(pong) => {
+                            this.statuses.lock().insert(peer, Status { pong, heard: Instant::now() });
+                        }
+                        Err(error) => debug!(%peer, %error, "no answer to a ping"),
+                    }
+                });
+            }
+        }
+    }
+
+    /// While this peer takes no writes, somebody else should lead.
+    async fn hand_over_when_refusing(self: Arc<Self>) {
+        let mut space = self.space.clone();
+        loop {
+            if space.wait_for(|space| *space != Space::Ok).await.is_err() {
+                return;
+            }
+            if self.leadership.borrow().is_local() {
+                match self.best_successor() {
+                    Some(to) => {
+                        warn!(%to, "this peer takes no writes: another one shall lead");
+                        if let Err(error) = self.transfer_here(to, Instant::now() + REFUSAL_PATIENCE).await {
+                            info!(%error, "leadership was not handed over");
+                        }
+                    }
+                    None => warn!("this peer takes no writes, and there is no other one to lead"),
+                }
+            }
+            tokio::time::sleep(PING_INTERVAL).await;
+        }
+    }
+
+    /// The other voter that lives, takes writes, and has most of the log.
+    fn best_successor(&self) -> Option<PeerId> {
+        let voters: Vec<u64> = self.metrics().membership_config.membership().voter_ids().collect();
+        let statuses = self.statuses.lock();
+        statuses
+            .iter()
+            .filter(|(peer, status)| {
+                voters.contains(&peer.0) && status.is_alive() && status.pong.refuses.is_none()
+            })
+            .max_by_key(|(_, status)| status.pong.last_log)
+            .map(|(peer, _)| *peer)
+    }
+
+    async fn try_propose(&self, leader: PeerId, payload: &Payload, deadline: Instant) -> Attempt {
+        if leader == self.local {
+            self.commit(payload.clone()).await.into()
+        } else {
+            self.forward_to(leader, payload.clone(), deadline).await
+        }
+    }
+
+    /// Commits a payload, as the leader.
+    pub(super) async fn commit(&self, payload: Payload) -> Proposed {
+        if let Some(reason) = self.refuses() {
+            return Proposed::Refused(reason);
+        }
+        match self.raft.client_write(payload).await {
+            Ok(response) => applied(response.data.0),
+            Err(error) => not_written(error),
+        }
+    }
+
+    async fn forward_to(&self, leader: PeerId, payload: Payload, deadline: Instant) -> Attempt {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let forward = Forward { leader, payload, deadline, answer };
+        if self.forward.send(forward).await.is_err() {
+            return Attempt::Retry("this peer is stopping".to_string());
+        }
+        match answered.await {
+            Ok(Ok(proposed)) => proposed.into(),
+            Ok(Err(error)) if error.is_unsent() => {
+                Attempt::Retry(format!("the leader, peer {leader}: {error}"))
+            }
+            Ok(Err(error)) => Attempt::Maybe(format!("the leader, peer {leader}: {error}")),
+            Err(_) => Attempt::Maybe("this peer is stopping".to_string()),
+        }
+    }
+
+    /// Hands leadership to `to` if this peer leads, for another peer that asks.
+    pub(super) async fn transfer_as_leader(&self, to: PeerId, deadline: Instant) -> Result<(), EngineError> {
+        if !self.leadership.borrow().is_local() {
+            return Err(EngineError::Unavailable("the peer that was asked does not lead".to_string()));
+        }
+        self.transfer_here(to, deadline).await
+    }
+
+    /// Hands leadership to `to`, as the leader.
+    pub(super) async fn transfer_here(&self, to: PeerId, deadline: Instant) -> Result<(), EngineError> {
+        let refused = |why: String| Err(EngineError::Refused(why));
+        if !self.metrics().membership_config.membership().voter_ids().any(|voter| voter == to.0) {
+            return refused(format!("peer {to} is not a voter, so it can't lead"));
+        }
+        // What it said a second ago may be what it was before it was started again.
+        let Some(link) = self.link(to, Lane::Control) else {
+            return refused(format!("where peer {to} is, is not known"));
+        };
+        match link.call(GROUP, &Ping {}, deadline.min(Instant::now() + PING_INTERVAL * 2)).await {
+            Ok(Pong { refuses: Some(reason), .. }) => {
+                return refused(format!("peer {to} takes no writes: {reason}"));
+            }
+            Ok(_) => {}
+            Err(error) => return refused(format!("peer {to} does not answer, so it can't lead: {error}")),
+        }
+        let mut leadership = self.leadership.subscribe();
+        while Instant::now() < deadline {
+            self.raft
+                .trigger()
+                .transfer_leader(to.0)
+                .await
+                .map_err(|error| EngineError::Unavailable(error.to_string()))?;
+            let patience = deadline.min(Instant::now() + Duration::from_millis(500));
+            let moved = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != self.local));
+            let moved = tokio::time::timeout_at(patience, moved).await;
+            if let Some(leader) = moved.ok().and_then(|known| known.ok().and_then(|now| now.leader)) {
+                return if leader == to {
+                    Ok(())
+                } else {
+                    Err(EngineError::Unavailable("another peer was elected meanwhile".to_string()))
+                };
+            }
+        }
+        Err(EngineError::Unavailable(format!("peer {to} did not take over in time")))
+    }
+
+    /// Confirms that this peer leads, and gives the index that a linearizable read must have applied.
+    pub(super) async fn read_index_here(&self) -> Option<u64> {
+        let confirmed = self.raft.get_read_log_id(openraft::ReadPolicy::ReadIndex).await;
+        match confirmed {
+            Ok((read, _)) => Some(read.index()),
+            Err(error) => {
+                debug!(%error, "leadership is not confirmed");
+                None
+            }
+        }
+    }
+
+    /// Steps back and stops: leadership goes to another voter first, where there is one.
+    pub async fn shutdown(&self, grace: Duration) {
+        if self.leadership.borrow().is_local()
+            && let Some(to) = self.best_successor()
+            && let Err(error) = self.transfer_here(to, Instant::now() + grace).await
+        {
+            info!(%error, "leadership was not handed over before stopping");
+        }
+        self.stop.cancel();
+        self.loops.close();
+        self.loops.wait().await;
+        if let Err(error) = self.raft.shutdown().await {
+            warn!(%error, "Raft did not stop in order");
+        }
+    }
+}
+
+/// The answer of an entry that was applied.
+pub(super) fn applied(outcome: Option<Outcome>) -> Proposed {
+    match outcome {
+        Some(outcome) => Proposed::Applied(outcome),
+        None => Proposed::Unknown("the entry had no outcome".to_string()),
+    }
+}
+
+/// What it means that openraft did not say that a payload was applied.
+pub(super) fn not_written(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Proposed {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Proposed::NotLeader,
+        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
+            Proposed::Unknown("the leader changed".to_string())
+        }
+        RaftError::APIError(error) => Proposed::Refused(error.to_string()),
+        RaftError::Fatal(error) => Proposed::Unknown(format!("the leader is stopping: {error}")),
+    }
+}
+
+#[async_trait::async_trait]
+impl Engine for Consensus {
+    async fn propose(&self, payload: Payload, deadline: Instant) -> Result<Outcome, EngineError> {
+        let bytes = payload.0.len();
+        if bytes > PROPOSAL_BYTES_MAX {
+            let message =
+                format!("the command takes {bytes} bytes; at most {PROPOSAL_BYTES_MAX} are taken at once");
+            return Err(EngineError::Refused(message));
+        }
+        let units = u32::try_from(bytes / BYTES_UNIT + 1).unwrap_or(u32::MAX);
+        let Ok(Ok(_room)) = tokio::time::timeout_at(deadline, self.room.acquire_many(units)).await else {
+            return Err(EngineError::Unavailable("too much is being written at once".to_string()));
+        };
+
+        let mut leadership = self.leadership.subscribe();
+        let mut wait = RETRY_MIN;
+        let mut maybe: Option<String> = None;
+        let mut refused_since: Option<Instant> = None;
+        let mut reason = "no leader is known".to_string();
+        loop {
+            let now = *leadership.borrow_and_update();
+            if let Some(leader) = now.leader {
+                let attempt = tokio::select! {
+                    biased;
+                    attempt = self.try_propose(leader, &payload, deadline) => attempt,
+                    () = tokio::time::sleep_until(deadline) => Attempt::Maybe("no answer in time".to_string()),
+                    // A leader that is gone answers nobody: better to ask the next one, with the same payload.
+                    () = replaced(&mut leadership, now) => Attempt::Maybe("the leader changed".to_string()),
+                };
+                match attempt {
+                    Attempt::Applied(outcome) => return Ok(outcome),
+                    Attempt::Retry(why) => reason = why,
+                    Attempt::Maybe(why) => maybe = Some(why),
+                    Attempt::Refused(why) => {
+                        let since = *refused_since.get_or_insert_with(Instant::now);
+                        if since.elapsed() > REFUSAL_PATIENCE && maybe.is_none() {
+                            return Err(EngineError::Refused(why));
+                        }
+                        reason = why;
+                    }
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(match maybe {
+                    Some(why) => EngineError::Unknown(why),
+                    None => EngineError::Unavailable(reason),
+                });
+            }
+            // A change of leadership ends the wait at once.
+            let until = deadline.min(Instant::now() + wait);
+            if tokio::time::timeout_at(until, leadership.changed()).await.is_ok_and(|r| r.is_err()) {
+                return Err(EngineError::Unavailable("this peer is stopping".to_string()));
+            }
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn read_index(&self, deadline: Instant) -> Result<u64, EngineError> {
+        reads::ask(&self.reads, deadline).await
+    }
+
+    fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+
+    async fn members(&self) -> Vec<Member> {
+        let metrics = self.metrics();
+        let membership = metrics.membership_config.membership();
+        let statuses = self.statuses.lock();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        membership
+            .nodes()
+            .map(|(id, node)| {
+                let peer = PeerId(*id);
+                let (last_log, applied) = if peer == self.local {
+                    (metrics.last_log_index, Some(self.replica.applied()))
+                } else {
+                    let pong =
+                        statuses.get(&peer).filter(|status| status.is_alive()).map(|status| &status.pong);
+                    (pong.map(|pong| pong.last_log), pong.map(|pong| pong.applied))
+                };
+                Member { peer, addr: node.addr.clone(), voter: voters.contains(id), last_log, applied }
+            })
+            .collect()
+    }
+
+    async fn transfer_leader(&self, to: PeerId, deadline: Instant) -> Result<(), EngineError> {
+        let mut leadership = self.leadership.subscribe();
+        let known = tokio::time::timeout_at(deadline, leadership.wait_for(|now| now.leader.is_some()))
+            .await
+            .map(|known| known.ok().and_then(|now| now.leader));
+        let Ok(Some(leader)) = known else {
+            return Err(EngineError::Unavailable("no leader is known".to_string()));
+        };
+        if leader == to {
+            return Ok(());
+        }
+        if leader == self.local {
+            return self.transfer_here(to, deadline).await;
+        }
+        let Some(link) = self.link(leader, Lane::Control) else {
+            return Err(EngineError::Unavailable(format!("where peer {leader} is, is not known")));
+        };
+        link.call(GROUP, &HandOver { to: to.0 }, deadline).await.map_err(|error| match error {
+            CallError::Failed(failure) if failure.code == FailureCode::Refused => {
+                EngineError::Refused(failure.message)
+            }
+            error if error.is_unsent() => EngineError::Unavailable(error.to_string()),
+            error => EngineError::Unknown(error.to_string()),
+        })
+    }
+}
+
+/// Returns once another leader than `then` is known.
+async fn replaced(leadership: &mut watch::Receiver<Leadership>, then: Leadership) {
+    let other = leadership
+        .wait_for(|now| now.term > then.term && now.leader.is_some() && now.leader != then.leader)
+        .await
+        .is_ok();
+    if !other {
+        std::future::pending::<()>().await;
+    }
+}

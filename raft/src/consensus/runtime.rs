@@ -1,0 +1,62 @@
+//! The runtime that Raft has for itself.
+//!
+//! Heartbeats go out every few milliseconds. On a runtime shared with everything else a peer does, one long poll
+//! would look like a dead leader. The threads here ask for a higher priority, and do without where they may not.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tracing::debug;
+
+const THREADS: usize = 3;
+const NICENESS: i32 = -10;
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A runtime that may be dropped anywhere.
+pub struct RaftRuntime {
+    runtime: Option<Runtime>,
+}
+
+impl RaftRuntime {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// As the operating system answers.
+    pub fn start() -> io::Result<RaftRuntime> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("raft")
+            .enable_all()
+            .on_thread_start(|| {
+                // `None` is the calling thread, on Linux. Needs a privilege that a peer may well not have.
+                if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                    debug!(%error, "Raft's threads run at normal priority");
+                }
+            })
+            .build()?;
+        Ok(RaftRuntime { runtime: Some(runtime) })
+    }
+
+    /// Where futures are put.
+    pub fn handle(&self) -> Handle {
+        self.runtime.as_ref().expect("it is taken only by stop and drop").handle().clone()
+    }
+
+    /// Ends all that is left, and waits for its threads.
+    pub async fn stop(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            let stopped = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(STOP_PATIENCE));
+            let _ = stopped.await;
+        }
+    }
+}
+
+impl Drop for RaftRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting is not allowed where futures run.
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The links to all other peers, made as they are asked for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::client::{Dialer, Lane, Link};
+use crate::model::PeerId;
+
+/// One [`Link`] per peer and lane.
+pub struct Links {
+    dialer: Arc<Dialer>,
+    links: Mutex<HashMap<(PeerId, Lane), Link>>,
+}
+
+impl Links {
+    /// No links yet.
+    pub fn new(dialer: Arc<Dialer>) -> Arc<Links> {
+        Arc::new(Links { dialer, links: Mutex::default() })
+    }
+
+    /// The link to `peer`, which is at `addr` now.
+    pub fn get(&self, peer: PeerId, addr: &str, lane: Lane) -> Link {
+        let mut links = self.links.lock();
+        let link = links
+            .entry((peer, lane))
+            .or_insert_with(|| Link::new(Arc::clone(&self.dialer), peer, addr, lane));
+        link.set_addr(addr);
+        link.clone()
+    }
+
+    /// Drops the links to all peers that are not wanted.
+    pub fn retain(&self, wanted: impl Fn(PeerId) -> bool) {
+        self.links.lock().retain(|(peer, _), _| wanted(*peer));
+    }
+
+    /// What the links are made with.
+    pub fn dialer(&self) -> &Arc<Dialer> {
+        &self.dialer
+    }
+}

@@ -1,0 +1,232 @@
+//! What a peer does besides: founds its control plane, refuses who was removed, remembers where others are, renews
+//! its certificate, compares states, and notices that it must stop.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::{Stopped, founding_request, renewed, submit};
+use crate::command::{Command, RejectionKind};
+use crate::consensus::{Consensus, Digest};
+use crate::handle::Engine;
+use crate::identity::{DataDir, Identity, Origin};
+use crate::model::PeerId;
+use crate::network::certificate::{Authority, PeerCertificate, RENEWED_BEFORE_END};
+use crate::network::tls::{RefusedList, Tls};
+use crate::replica::Replica;
+use crate::store::Fatal;
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+const RENEWAL_LOOK_INTERVAL: Duration = Duration::from_secs(3600);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the loops need.
+pub(super) struct Parts {
+    pub(super) identity: Identity,
+    pub(super) addr: String,
+    pub(super) api_url: String,
+    pub(super) consensus: Arc<Consensus>,
+    pub(super) replica: Arc<Replica>,
+    pub(super) data: Arc<DataDir>,
+    pub(super) tls: Arc<Tls>,
+    pub(super) authority: Arc<Authority>,
+    pub(super) removed: watch::Receiver<Option<String>>,
+    pub(super) fatal: Fatal,
+    pub(super) digests: watch::Receiver<Option<Digest>>,
+    pub(super) stopped: watch::Sender<Option<Stopped>>,
+}
+
+impl Parts {
+    /// Starts them all, until `stop`.
+    pub(super) fn spawn(self, loops: &TaskTracker, stop: &CancellationToken, runtime: &Handle) {
+        let parts = Arc::new(self);
+        let spawn = |future: futures::future::BoxFuture<'static, ()>| {
+            let stop = stop.clone();
+            loops.spawn_on(
+                async move {
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => {}
+                        () = future => {}
+                    }
+                },
+                runtime,
+            );
+        };
+        if parts.identity.origin == Origin::Bootstrap {
+            spawn(Box::pin(Arc::clone(&parts).found()));
+        }
+        spawn(Box::pin(Arc::clone(&parts).follow_members()));
+        spawn(Box::pin(Arc::clone(&parts).renew()));
+        spawn(Box::pin(Arc::clone(&parts).compare()));
+        spawn(Box::pin(parts.watch_for_the_end()));
+    }
+
+    /// Admits the first peer of a control plane. May be interrupted anywhere and begun again.
+    async fn found(self: Arc<Self>) {
+        let mut leadership = self.consensus.leadership();
+        loop {
+            if self.replica.read(|state| state.peers().next().is_some()) {
+                return;
+            }
+            if leadership.borrow_and_update().is_local() {
+                match self.try_found().await {
+                    Ok(()) => return,
+                    Err(error) => warn!(error, "the control plane is not founded yet"),
+                }
+            }
+            let _ = tokio::time::timeout(RETRY_PAUSE, leadership.changed()).await;
+        }
+    }
+
+    async fn try_found(&self) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        let admit = Command::AdmitPeer {
+            token: None,
+            name: self.identity.name.clone(),
+            peer_addr: self.addr.clone(),
+            api_url: self.api_url.clone(),
+        };
+        let request = founding_request(self.identity.control_plane);
+        let outcome = submit(&self.consensus, Some(request), admit, deadline).await;
+        match outcome.map_err(|error| error.to_string())? {
+            Ok(_) => {}
+            Err(rejection) if rejection.kind == RejectionKind::Conflict => return Ok(()),
+            Err(rejection) => return Err(rejection.message),
+        }
+        let files = self.data.tls().map_err(|error| error.to_string())?;
+        let serial = PeerCertificate::read(&files.certificate).map_err(|error| error.to_string())?.serial;
+        let record = Command::RecordCertificate { peer: self.identity.peer, serial };
+        let outcome = submit(&self.consensus, None, record, deadline).await;
+        outcome.map_err(|error| error.to_string())?.map_err(|rejection| rejection.message)?;
+        Ok(())
+    }
+
+    /// Keeps the list of refused peers true, and remembers where the others are for the next start.
+    async fn follow_members(self: Arc<Self>) {
+        let mut ticker = tokio::time::interval(LOOK_INTERVAL);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut remembered = Vec::new();
+        loop {
+            ticker.tick().await;
+            self.tls.refused().set(self.refused());
+            let neighbours: Vec<(PeerId, String)> = self.replica.read(|state| {
+                let others = state.peers().filter(|(id, _)| *id != self.identity.peer);
+                others.map(|(id, peer)| (id, peer.peer_addr.clone())).collect()
+            });
+            if neighbours.is_empty() || neighbours == remembered {
+                continue;
+            }
+            let (data, saved) = (Arc::clone(&self.data), neighbours.clone());
+            match tokio::task::spawn_blocking(move || data.save_neighbours(&saved)).await {
+                Ok(Ok(())) => remembered = neighbours,
+                Ok(Err(error)) => {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "where the other peers are was not written down"
+                    );
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn refused(&self) -> RefusedList {
+        let members = self.consensus.member_ids();
+        self.replica.read(|state| {
+            let here: BTreeSet<PeerId> = state.peers().map(|(id, _)| id).collect();
+            RefusedList {
+                serials: state.revoked().map(<[u8]>::to_vec).collect(),
+                peers: (1..=state.last_peer().0).map(PeerId).filter(|id| !here.contains(id)).collect(),
+                members,
+            }
+        })
+    }
+
+    /// Renews the certificate when its time comes: signed here, recorded by the control plane, then shown.
+    async fn renew(self: Arc<Self>) {
+        let mut ticker = tokio::time::interval(RENEWAL_LOOK_INTERVAL);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticker.tick().await;
+            match self.renew_if_due(SystemTime::now()).await {
+                Ok(true) => info!("this peer's certificate is renewed"),
+                Ok(false) => {}
+                Err(error) => warn!(error, "this peer's certificate is not renewed"),
+            }
+        }
+    }
+
+    pub(super) async fn renew_if_due(&self, now: SystemTime) -> Result<bool, String> {
+        let files = self.data.tls().map_err(|error| error.to_string())?;
+        let expires = PeerCertificate::read(&files.certificate).map_err(|error| error.to_string())?.expires;
+        if now + RENEWED_BEFORE_END < expires {
+            return Ok(false);
+        }
+        let peer = self.identity.peer;
+        let (files, serial) = renewed(&self.authority, peer, &files).map_err(|error| error.to_string())?;
+        let record = Command::RecordCertificate { peer, serial };
+        let outcome = submit(&self.consensus, None, record, Instant::now() + PATIENCE).await;
+        outcome.map_err(|error| error.to_string())?.map_err(|rejection| rejection.message)?;
+        self.data.save_certificate(&files.certificate).map_err(|error| error.to_string())?;
+        self.tls.replace(&files).map_err(|error| error.to_string())?;
+        Ok(true)
+    }
+
+    /// The leader lets all peers compare their states with its own.
+    async fn compare(self: Arc<Self>) {
+        let mut digests = self.digests.clone();
+        while digests.changed().await.is_ok() {
+            let digest = *digests.borrow_and_update();
+            let Some(Digest { index, digest }) = digest else { continue };
+            if !self.consensus.leadership().borrow().is_local() {
+                continue;
+            }
+            let command = Command::VerifyDigest { index, digest };
+            if let Err(error) = submit(&self.consensus, None, command, Instant::now() + PATIENCE).await {
+                info!(%error, index, "states are not compared this time");
+            }
+        }
+    }
+
+    /// Notices what must stop this peer.
+    async fn watch_for_the_end(self: Arc<Self>) {
+        let mut told = self.removed.clone();
+        let stopped = tokio::select! {
+            biased;
+            reason = self.fatal.failed() => Stopped::Failed(reason.to_string()),
+            told = told.wait_for(Option::is_some) => {
+                let reason = told.ok().and_then(|reason| reason.clone());
+                Stopped::Removed(reason.unwrap_or_default())
+            }
+            () = self.gone() => Stopped::Removed(format!(
+                "peer {} was removed from the control plane",
+                self.identity.peer
+            )),
+        };
+        warn!(?stopped, "this peer stops");
+        self.stopped.send_replace(Some(stopped));
+    }
+
+    /// Returns once this peer was admitted and has no row any more, and Raft's membership has let it go.
+    async fn gone(&self) {
+        let peer = self.identity.peer;
+        let mut ticker = tokio::time::interval(LOOK_INTERVAL);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticker.tick().await;
+            let removed = self.replica.read(|state| state.last_peer() >= peer && state.peer(peer).is_none());
+            if removed && !self.consensus.member_ids().contains(&peer) {
+                return;
+            }
+        }
+    }
+}

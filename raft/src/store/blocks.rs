@@ -1,0 +1,424 @@
+//! Sealed blocks of samples, by id. Immutable: what has the same id and digest is the same.
+//!
+//! In one tree, so that one batch writes both: `b` + id holds `crc32 u32 | bytes`, `m` + id what is known of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Error;
+use super::database::{Database, sled_error};
+use crate::series::{self, BLOCK_BYTES_MAX, Block, BlockId, BlockMeta, BlockSource};
+
+/// A block's id as bytes, ordered as ids are.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockKey(pub [u8; BlockKey::BYTES]);
+
+impl BlockKey {
+    /// Its length.
+    pub const BYTES: usize = BlockId::KEY_BYTES;
+}
+
+impl From<&BlockId> for BlockKey {
+    fn from(id: &BlockId) -> BlockKey {
+        BlockKey(id.key())
+    }
+}
+
+impl fmt::Debug for BlockKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0 {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is known of a block without reading it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockInfo {
+    /// Its id.
+    pub key: BlockKey,
+    /// Time of its last sample, in ms since the Unix epoch.
+    pub end: i64,
+    /// How many samples it holds.
+    pub count: u32,
+    /// The log index whose entry sealed its newest sample.
+    pub sealed_at: u64,
+    /// Of the decoded samples: equal digests are equal content, however encoded.
+    pub digest: u32,
+    /// Length of its bytes.
+    pub bytes: u32,
+    /// Of its bytes.
+    pub crc: u32,
+}
+
+impl BlockInfo {
+    /// The same as the series store knows it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the key is no block's.
+    pub fn meta(&self) -> Result<BlockMeta, Error> {
+        let id = BlockId::from_key(&self.key.0)
+            .map_err(|error| Error::corrupt(format!("block {:?}", self.key), error.to_string()))?;
+        Ok(BlockMeta {
+            id,
+            end: self.end,
+            count: self.count,
+            sealed_at: self.sealed_at,
+            digest: self.digest,
+            bytes: self.bytes,
+        })
+    }
+
+    /// Length of its encoding.
+    pub(super) const ENCODED_BYTES: usize = BlockKey::BYTES + 32;
+
+    pub(super) fn encode(&self) -> [u8; BlockInfo::ENCODED_BYTES] {
+        let mut out = [0; BlockInfo::ENCODED_BYTES];
+        out[..11].copy_from_slice(&self.key.0);
+        out[11..19].copy_from_slice(&self.end.to_be_bytes());
+        out[19..23].copy_from_slice(&self.count.to_be_bytes());
+        out[23..31].copy_from_slice(&self.sealed_at.to_be_bytes());
+        out[31..35].copy_from_slice(&self.digest.to_be_bytes());
+        out[35..39].copy_from_slice(&self.bytes.to_be_bytes());
+        out[39..43].copy_from_slice(&self.crc.to_be_bytes());
+        out
+    }
+
+    pub(super) fn decode(from: &[u8; BlockInfo::ENCODED_BYTES]) -> BlockInfo {
+        fn take<const N: usize>(from: &[u8], at: usize) -> [u8; N] {
+            let mut out = [0; N];
+            out.copy_from_slice(&from[at..at + N]);
+            out
+        }
+        BlockInfo {
+            key: BlockKey(take(from, 0)),
+            end: i64::from_be_bytes(take(from, 11)),
+            count: u32::from_be_bytes(take(from, 19)),
+            sealed_at: u64::from_be_bytes(take(from, 23)),
+            digest: u32::from_be_bytes(take(from, 31)),
+            bytes: u32::from_be_bytes(take(from, 35)),
+            crc: u32::from_be_bytes(take(from, 39)),
+        }
+    }
+}
+
+/// A block to be stored.
+#[derive(Clone, Debug)]
+pub struct NewBlock {
+    /// What it is; `bytes` and `crc` are set from the bytes.
+    pub info: BlockInfo,
+    /// Its content, at most [`NewBlock::BYTES_MAX`].
+    pub bytes: Arc<[u8]>,
+}
+
+impl NewBlock {
+    /// The longest block.
+    pub const BYTES_MAX: usize = BLOCK_BYTES_MAX;
+}
+
+impl From<Block> for NewBlock {
+    fn from(block: Block) -> NewBlock {
+        let Block { meta, bytes } = block;
+        let info = BlockInfo {
+            key: BlockKey::from(&meta.id),
+            end: meta.end,
+            count: meta.count,
+            sealed_at: meta.sealed_at,
+            digest: meta.digest,
+            bytes: meta.bytes,
+            crc: 0,
+        };
+        NewBlock { info, bytes }
+    }
+}
+
+/// The blocks of this peer. Cheap to clone.
+#[derive(Clone)]
+pub struct Blocks {
+    database: Arc<Database>,
+}
+
+impl Blocks {
+    pub(super) fn new(database: Arc<Database>) -> Blocks {
+        Blocks { database }
+    }
+
+    /// Stores blocks, durably. What was to be deleted under the same id stays.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where one is too long; any other is fatal.
+    pub async fn put(&self, blocks: Vec<NewBlock>) -> Result<(), Error> {
+        check_sizes(&blocks)?;
+        self.database.run(move |worker| put(worker, &blocks)).await
+    }
+
+    /// As [`Blocks::put`], for threads that may block.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn put_blocking(&self, blocks: Vec<NewBlock>) -> Result<(), Error> {
+        check_sizes(&blocks)?;
+        self.database.run_blocking(move |worker| put(worker, &blocks))
+    }
+
+    /// A block's content. Reads the disk: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where it is damaged, [`Error::Io`], [`Error::Closed`].
+    pub fn get(&self, key: &BlockKey) -> Result<Option<Arc<[u8]>>, Error> {
+        self.database.read_blocks(|tree| {
+            let Some(value) = tree.get(stored_key(b'b', key)).map_err(reading)? else { return Ok(None) };
+            let damaged = || Error::corrupt(format!("block {key:?}"), "its checksum is wrong");
+            let (crc, bytes) = value.split_first_chunk::<4>().ok_or_else(damaged)?;
+            if u32::from_be_bytes(*crc) != crc32fast::hash(bytes) {
+                return Err(damaged());
+            }
+            Ok(Some(bytes.into()))
+        })
+    }
+
+    /// What is known of a block. Reads the disk.
+    ///
+    /// # Errors
+    /// As [`Blocks::get`].
+    pub fn info(&self, key: &BlockKey) -> Result<Option<BlockInfo>, Error> {
+        self.database.read_blocks(|tree| info(tree, key))
+    }
+
+    /// Has blocks deleted, at most 5,000 a second, and none that a snapshot names which was begun before.
+    /// Call it once the rows that no longer name them are durable.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub async fn delete(&self, keys: Vec<BlockKey>) -> Result<(), Error> {
+        self.database
+            .run(move |worker| {
+                worker.deletions.add(keys, &worker.pins);
+                Ok(())
+            })
+            .await
+    }
+}
+
+impl BlockSource for Blocks {
+    fn get(&self, id: &BlockId) -> Result<Option<Arc<[u8]>>, series::Error> {
+        Blocks::get(self, &BlockKey::from(id))
+            .map_err(|error| series::Error::Source { what: id.to_string(), source: Box::new(error) })
+    }
+}
+
+fn reading(error: sled::Error) -> Error {
+    sled_error("reading blocks", error)
+}
+
+fn stored_key(prefix: u8, key: &BlockKey) -> [u8; 1 + BlockKey::BYTES] {
+    let mut out = [prefix; 1 + BlockKey::BYTES];
+    out[1..].copy_from_slice(&key.0);
+    out
+}
+
+fn check_sizes(blocks: &[NewBlock]) -> Result<(), Error> {
+    match blocks.iter().find(|block| block.bytes.len() > NewBlock::BYTES_MAX) {
+        Some(block) => {
+            Err(Error::Refused(format!("block {:?} has {} bytes", block.info.key, block.bytes.len())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Stores blocks and syncs.
+fn put(worker: &mut super::database::Worker, blocks: &[NewBlock]) -> Result<(), Error> {
+    put_unsynced(worker, blocks)?;
+    worker.sync()
+}
+
+pub(super) fn put_unsynced(worker: &mut super::database::Worker, blocks: &[NewBlock]) -> Result<(), Error> {
+    let mut batch = sled::Batch::default();
+    for block in blocks {
+        let info = BlockInfo {
+            bytes: u32::try_from(block.bytes.len()).unwrap_or(u32::MAX),
+            crc: crc32fast::hash(&block.bytes),
+            ..block.info
+        };
+        let mut value = Vec::with_capacity(4 + block.bytes.len());
+        value.extend_from_slice(&info.crc.to_be_bytes());
+        value.extend_from_slice(&block.bytes);
+        batch.insert(&stored_key(b'b', &info.key), value);
+        let mut meta = info.encode().to_vec();
+        meta.extend_from_slice(&crc32fast::hash(&meta).to_be_bytes());
+        batch.insert(&stored_key(b'm', &info.key), meta);
+        worker.deletions.cancel(&info.key);
+    }
+    worker.apply_blocks(batch)
+}
+
+fn read_info(value: &[u8]) -> Result<BlockInfo, Error> {
+    let damaged = || Error::corrupt("the list of blocks", "a checksum is wrong");
+    let (meta, crc) = value.split_first_chunk::<{ BlockInfo::ENCODED_BYTES }>().ok_or_else(damaged)?;
+    let crc: [u8; 4] = crc.try_into().map_err(|_| damaged())?;
+    if u32::from_be_bytes(crc) != crc32fast::hash(meta) {
+        return Err(damaged());
+    }
+    Ok(BlockInfo::decode(meta))
+}
+
+pub(super) fn info(tree: &sled::Tree, key: &BlockKey) -> Result<Option<BlockInfo>, Error> {
+    tree.get(stored_key(b'm', key)).map_err(reading)?.map(|value| read_info(&value)).transpose()
+}
+
+/// What is known of all blocks, in the order of ids.
+pub(super) fn infos(tree: &sled::Tree) -> impl Iterator<Item = Result<BlockInfo, Error>> + use<> {
+    tree.scan_prefix(b"m").map(|entry| {
+        let (_, value) = entry.map_err(reading)?;
+        read_info(&value)
+    })
+}
+
+pub(super) fn live_bytes(tree: &sled::Tree) -> Result<u64, Error> {
+    infos(tree).try_fold(0, |sum, info| Ok(sum + u64::from(info?.bytes) + 128))
+}
+
+/// Blocks to be deleted, with when that was asked.
+#[derive(Default)]
+pub(super) struct Deletions {
+    by_key: BTreeMap<BlockKey, u64>,
+    by_moment: BTreeSet<(u64, BlockKey)>,
+}
+
+impl Deletions {
+    pub(super) fn add(&mut self, keys: impl IntoIterator<Item = BlockKey>, pins: &Pins) {
+        let moment = pins.moment();
+        for key in keys {
+            self.cancel(&key);
+            self.by_key.insert(key, moment);
+            self.by_moment.insert((moment, key));
+        }
+    }
+
+    /// The block is wanted after all.
+    pub(super) fn cancel(&mut self, key: &BlockKey) {
+        if let Some(moment) = self.by_key.remove(key) {
+            self.by_moment.remove(&(moment, *key));
+        }
+    }
+
+    pub(super) fn contains(&self, key: &BlockKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    pub(super) fn has_ready(&self, pins: &Pins) -> bool {
+        self.by_moment.first().is_some_and(|(moment, _)| *moment < pins.oldest())
+    }
+
+    pub(super) fn sweep(&mut self, tree: &sled::Tree, pins: &Pins, keys_max: usize) -> Result<(), Error> {
+        let oldest = pins.oldest();
+        let mut batch = sled::Batch::default();
+        for _ in 0..keys_max {
+            match self.by_moment.first() {
+                Some((moment, key)) if *moment < oldest => {
+                    batch.remove(&stored_key(b'b', key));
+                    batch.remove(&stored_key(b'm', key));
+                    let key = *key;
+                    self.cancel(&key);
+                }
+                _ => break,
+            }
+        }
+        tree.apply_batch(batch).map_err(|error| sled_error("deleting blocks", error))
+    }
+}
+
+/// Moments from which on nothing may be deleted: those at which a snapshot that is still in use was begun. So a
+/// snapshot keeps all blocks it names without listing them here.
+#[derive(Default)]
+pub(super) struct Pins {
+    state: Mutex<PinState>,
+}
+
+#[derive(Default)]
+struct PinState {
+    next: u64,
+    live: BTreeSet<u64>,
+}
+
+/// Keeps what is stored now until it is dropped.
+pub(super) struct Pin {
+    pins: Arc<Pins>,
+    moment: u64,
+}
+
+impl Pins {
+    fn moment(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.next += 1;
+        state.next - 1
+    }
+
+    fn oldest(&self) -> u64 {
+        self.state.lock().live.first().copied().unwrap_or(u64::MAX)
+    }
+
+    /// Pins what is stored now.
+    pub(super) fn pin(self: &Arc<Self>) -> Pin {
+        let moment = self.moment();
+        self.state.lock().live.insert(moment);
+        Pin { pins: Arc::clone(self), moment }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.pins.state.lock().live.remove(&self.moment);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn key(n: u8) -> BlockKey {
+        BlockKey([n; 11])
+    }
+
+    #[test]
+    fn infos_are_encoded_as_they_were() {
+        let info = BlockInfo { key: key(1), end: 2, count: 3, sealed_at: 4, digest: 5, bytes: 6, crc: 7 };
+        let encoded = info.encode();
+        assert_eq!(BlockInfo::decode(&encoded), info);
+        assert_eq!(encoded[..12], [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0]);
+        assert_eq!(
+            encoded[18..],
+            [2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 7]
+        );
+    }
+
+    #[test]
+    fn what_a_pin_came_before_is_not_deleted() {
+        let pins = Arc::new(Pins::default());
+        let mut deletions = Deletions::default();
+        deletions.add([key(1)], &pins);
+        let pin = pins.pin();
+        deletions.add([key(2), key(3)], &pins);
+        let db = sled::Config::new().temporary(true).open().unwrap();
+        let tree = db.open_tree("blocks").unwrap();
+        for n in 1..4 {
+            tree.insert(stored_key(b'b', &key(n)), b"").unwrap();
+        }
+        let left = || tree.iter().keys().map(|key| key.unwrap()[1]).collect::<Vec<_>>();
+        assert!(deletions.has_ready(&pins));
+        deletions.sweep(&tree, &pins, 10).unwrap();
+        assert_eq!(left(), [2, 3]);
+        assert!(!deletions.has_ready(&pins));
+        // Stored again: no longer to be deleted.
+        deletions.cancel(&key(2));
+        drop(pin);
+        assert!(deletions.has_ready(&pins));
+        deletions.sweep(&tree, &pins, 10).unwrap();
+        assert_eq!(left(), [2]);
+    }
+}

@@ -1,0 +1,439 @@
+//! The thread that owns sled. Every write and every long read is a job in its bounded queue, so jobs exclude one
+//! another and the async runtime never waits on the disk. Between jobs it deletes what is no longer wanted, slowly:
+//! sled pays dearly for mass deletes.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::blocks::{Deletions, Pins};
+use super::checkpoint::Rows;
+use super::{Error, Fatal, files};
+
+/// Jobs that may wait.
+const JOBS_MAX: usize = 16;
+/// How often, and how many keys at a time, what is no longer wanted is deleted: 5,000 a second.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+pub(super) const SWEEP_KEYS_MAX: usize = 500;
+/// How long a database that was just closed may still be locked.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+type Job = Box<dyn FnOnce(&mut Worker) + Send>;
+
+/// A handle on the thread. The last one dropped ends it, after the jobs that wait.
+pub(crate) struct Database {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    slots: Arc<Semaphore>,
+    readers: Arc<RwLock<Option<sled::Tree>>>,
+    pins: Arc<Pins>,
+    fatal: Fatal,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<(Job, Option<OwnedSemaphorePermit>)>,
+    closing: bool,
+}
+
+/// What jobs work on.
+pub(crate) struct Worker {
+    /// The state's rows.
+    pub(super) rows: Rows,
+    /// Sealed blocks; their metas have a prefix of their own.
+    pub(super) blocks: sled::Tree,
+    /// Blocks that nobody wants any more.
+    pub(super) deletions: Deletions,
+    pub(super) pins: Arc<Pins>,
+    db: sled::Db,
+    dir: PathBuf,
+    cache_bytes: u64,
+    readers: Arc<RwLock<Option<sled::Tree>>>,
+    /// The file's size at which it is next looked at whether it should be copied.
+    compact_check_at: u64,
+}
+
+/// Room in the queue for one job.
+pub(crate) struct Slot {
+    shared: Arc<Shared>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Database {
+    pub(super) fn start(worker: Worker, fatal: Fatal) -> Result<Database, Error> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            slots: Arc::new(Semaphore::new(JOBS_MAX)),
+            readers: Arc::clone(&worker.readers),
+            pins: Arc::clone(&worker.pins),
+            fatal,
+        });
+        let thread = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name("storage".to_string())
+                .spawn(move || shared.run(worker))
+                .map_err(|error| Error::io("starting the storage thread", error))?
+        };
+        Ok(Database { shared, thread: Some(thread) })
+    }
+
+    /// Waits for room for a job.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub(crate) async fn reserve(&self) -> Result<Slot, Error> {
+        let permit = Arc::clone(&self.shared.slots).acquire_owned().await.map_err(|_| Error::Closed)?;
+        Ok(Slot { shared: Arc::clone(&self.shared), permit })
+    }
+
+    /// Runs a job and waits for it. Once it has its room it is done even where the caller stops waiting. A failure
+    /// is reported as fatal, except [`Error::Refused`].
+    ///
+    /// # Errors
+    /// The job's, and [`Error::Closed`].
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Worker) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.reserve().await?.start(job).await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// As [`Database::run`], for threads that may block.
+    ///
+    /// # Errors
+    /// The job's, and [`Error::Closed`].
+    pub(crate) fn run_blocking<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Worker) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.shared.push(None, job).blocking_recv().unwrap_or(Err(Error::Closed))
+    }
+
+    /// Queues a job that nobody waits for.
+    pub(crate) fn spawn(&self, job: impl FnOnce(&mut Worker) -> Result<(), Error> + Send + 'static) {
+        drop(self.shared.push(None, job));
+    }
+
+    /// The blocks, for reading on any thread that may block.
+    pub(super) fn read_blocks<T>(
+        &self,
+        read: impl FnOnce(&sled::Tree) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let tree = self.shared.readers.read();
+        read(tree.as_ref().ok_or(Error::Closed)?)
+    }
+
+    /// What must not be deleted.
+    pub(super) fn pins(&self) -> &Arc<Pins> {
+        &self.shared.pins
+    }
+
+    /// Where failures are reported.
+    pub(crate) fn fatal(&self) -> &Fatal {
+        &self.shared.fatal
+    }
+}
+
+impl Slot {
+    /// Queues the job; it is done whether or not the result is waited for.
+    pub(crate) fn start<T: Send + 'static>(
+        self,
+        job: impl FnOnce(&mut Worker) -> Result<T, Error> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, Error>> {
+        self.shared.push(Some(self.permit), job)
+    }
+}
+
+impl Shared {
+    fn push<T: Send + 'static>(
+        self: &Arc<Self>,
+        permit: Option<OwnedSemaphorePermit>,
+        job: impl FnOnce(&mut Worker) -> Result<T, Error> + Send + 'static,
+    ) -> oneshot::Receiver<Result<T, Error>> {
+        let (reply, replied) = oneshot::channel();
+        let fatal = self.fatal.clone();
+        let job: Job = Box::new(move |worker| {
+            let result = match fatal.reason() {
+                Some(_) => Err(Error::Closed),
+                None => job(worker),
+            };
+            if let Err(error) = &result
+                && !matches!(error, Error::Refused(_) | Error::Closed)
+            {
+                fatal.report(error.chain());
+            }
+            // Nobody may be waiting any more.
+            drop(reply.send(result));
+        });
+        let mut queue = self.queue.lock();
+        if !queue.closing {
+            queue.jobs.push_back((job, permit));
+            self.wake.notify_one();
+        }
+        replied
+    }
+
+    fn run(&self, mut worker: Worker) {
+        let mut swept = Instant::now();
+        loop {
+            let job = {
+                let mut queue = self.queue.lock();
+                loop {
+                    if let Some((job, permit)) = queue.jobs.pop_front() {
+                        drop(permit);
+                        break Some(job);
+                    }
+                    if queue.closing {
+                        return;
+                    }
+                    if !worker.wants_sweep() {
+                        self.wake.wait(&mut queue);
+                    } else if self.wake.wait_until(&mut queue, swept + SWEEP_EVERY).timed_out() {
+                        break None;
+                    }
+                }
+            };
+            let result = catch_unwind(AssertUnwindSafe(|| match job {
+                Some(job) => {
+                    job(&mut worker);
+                    Ok(())
+                }
+                None if self.fatal.reason().is_some() => Ok(()),
+                None => worker.sweep(),
+            }));
+            match result {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.fatal.report(error.chain()),
+                Err(panic) => {
+                    let text = panic
+                        .downcast_ref::<String>()
+                        .cloned()
+                        .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+                        .unwrap_or_default();
+                    self.fatal.report(format!("the storage thread panicked: {text}"));
+                }
+            }
+            if swept.elapsed() >= SWEEP_EVERY {
+                swept = Instant::now();
+            }
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.shared.queue.lock().closing = true;
+        self.shared.slots.close();
+        self.shared.wake.notify_one();
+        *self.shared.readers.write() = None;
+        // The last handle may have been held by a job; the thread cannot wait for itself.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            // It reports its own failures.
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(super) fn sled_error(doing: impl Into<String>, error: sled::Error) -> Error {
+    let doing = doing.into();
+    match error {
+        sled::Error::Io(error) => Error::io(doing, error),
+        sled::Error::Corruption { .. } => Error::corrupt("the state's database", format!("{doing}: {error}")),
+        other => Error::io(doing, std::io::Error::other(other.to_string())),
+    }
+}
+
+/// Opens sled; what it says or panics about damage becomes [`Error::Corrupt`].
+pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Error> {
+    files::create_dir(dir)?;
+    // Left by a crash in the middle of opening; with it sled may refuse to open.
+    for name in files::list(dir)? {
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            files::remove_file(&dir.join(name))?;
+        }
+    }
+    let begun = Instant::now();
+    loop {
+        let config = sled::Config::new()
+            .path(dir)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None)
+            .mode(sled::Mode::LowSpace);
+        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
+        match opened {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(sled::Error::Io(error))) if error.to_string().contains("lock") => {
+                // Dropped handles of sled let go of the file a little later.
+                if begun.elapsed() > LOCK_PATIENCE {
+                    return Err(Error::Refused(format!("{} is in use by another process", dir.display())));
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Ok(Err(sled::Error::Io(error)))
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::StorageFull
+                ) =>
+            {
+                return Err(Error::io(format!("opening {}", dir.display()), error));
+            }
+            Ok(Err(error)) => return Err(Error::corrupt(dir.display().to_string(), error.to_string())),
+            Err(_) => return Err(Error::corrupt(dir.display().to_string(), "sled cannot read it")),
+        }
+    }
+}
+
+impl Worker {
+    /// Takes over an open database.
+    pub(super) fn new(db: sled::Db, dir: PathBuf, cache_bytes: u64) -> Result<Worker, Error> {
+        let blocks = db.open_tree("blocks").map_err(|error| sled_error("opening the blocks", error))?;
+        let rows = Rows::open(&db)?;
+        Ok(Worker {
+            rows,
+            readers: Arc::new(RwLock::new(Some(blocks.clone()))),
+            blocks,
+            deletions: Deletions::default(),
+            pins: Arc::default(),
+            db,
+            dir,
+            cache_bytes,
+            compact_check_at: 0,
+        })
+    }
+
+    /// Makes durable what was written. sled's own flush does not reach the disk on every system.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.db.flush().map_err(|error| sled_error("flushing the state", error))?;
+        let file = self.dir.join("db");
+        File::open(&file)
+            .and_then(|file| file.sync_data())
+            .map_err(|error| Error::io(format!("syncing {}", file.display()), error))?;
+        files::sync_dir(&self.dir)
+    }
+
+    fn wants_sweep(&self) -> bool {
+        self.rows.has_stale() || self.deletions.has_ready(&self.pins)
+    }
+
+    /// Deletes some of what is no longer wanted.
+    pub(super) fn sweep(&mut self) -> Result<(), Error> {
+        let deleted = self.rows.sweep(SWEEP_KEYS_MAX)?;
+        self.deletions.sweep(&self.blocks, &self.pins, SWEEP_KEYS_MAX.saturating_sub(deleted))
+    }
+
+    /// Copies the live data to a fresh file where the present one is much larger: sled's files hardly shrink. The
+    /// new directory takes the old one's place by renaming; [`recover_dir`] undoes what a crash leaves half done.
+    /// `minimum_bytes` is a size that is never worth it.
+    ///
+    /// # Errors
+    /// [`Error`]; the database is then closed, and the peer must stop.
+    pub(super) fn compact_if_large(&mut self, minimum_bytes: u64) -> Result<bool, Error> {
+        let size = self.db.size_on_disk().map_err(|error| sled_error("measuring the state", error))?;
+        if size < self.compact_check_at.max(minimum_bytes) {
+            return Ok(false);
+        }
+        let live = self.live_bytes()?;
+        if size <= live.saturating_mul(4) {
+            // Looking costs a scan: not again before it has grown by half.
+            self.compact_check_at = size + size / 2;
+            return Ok(false);
+        }
+        tracing::info!(size, live, "copying the state to a smaller file");
+        let [fresh, old] = [self.beside("fresh"), self.beside("old")];
+        files::remove_dir(&fresh)?;
+        {
+            let mut copy =
+                Worker::new(open_sled(&fresh, self.cache_bytes)?, fresh.clone(), self.cache_bytes)?;
+            copy.copy_from(self)?;
+            copy.sync()?;
+        }
+        // Readers wait until the new one is open.
+        let readers = Arc::clone(&self.readers);
+        let mut readers = readers.write();
+        *readers = None;
+        self.sync()?;
+        self.replace_handles(&self.dir.with_extension("closed"))?;
+        files::rename(&self.dir, &old)?;
+        files::rename(&fresh, &self.dir)?;
+        let db = open_sled(&self.dir, self.cache_bytes)?;
+        self.adopt(db)?;
+        *readers = Some(self.blocks.clone());
+        files::remove_dir(&self.dir.with_extension("closed"))?;
+        files::remove_dir(&old)?;
+        self.compact_check_at = 0;
+        Ok(true)
+    }
+
+    fn beside(&self, word: &str) -> PathBuf {
+        self.dir.with_extension(word)
+    }
+
+    /// Lets go of the database's files by holding an empty one in their place.
+    fn replace_handles(&mut self, empty: &Path) -> Result<(), Error> {
+        files::remove_dir(empty)?;
+        let db = open_sled(empty, 1 << 20)?;
+        self.blocks = db.open_tree("blocks").map_err(|error| sled_error("opening the blocks", error))?;
+        self.rows.swap_tree(&db)?;
+        self.db = db;
+        Ok(())
+    }
+
+    fn adopt(&mut self, db: sled::Db) -> Result<(), Error> {
+        self.blocks = db.open_tree("blocks").map_err(|error| sled_error("opening the blocks", error))?;
+        self.rows = Rows::open(&db)?;
+        self.db = db;
+        Ok(())
+    }
+
+    fn live_bytes(&self) -> Result<u64, Error> {
+        Ok(self.rows.live_bytes()? + super::blocks::live_bytes(&self.blocks)?)
+    }
+
+    fn copy_from(&mut self, from: &Worker) -> Result<(), Error> {
+        self.rows.copy_from(&from.rows)?;
+        let mut batch = sled::Batch::default();
+        let mut bytes = 0;
+        for entry in from.blocks.iter() {
+            let (key, value) = entry.map_err(|error| sled_error("reading blocks", error))?;
+            bytes += key.len() + value.len();
+            batch.insert(key, value);
+            if bytes > 4 << 20 {
+                self.apply_blocks(std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        self.apply_blocks(batch)
+    }
+
+    pub(super) fn apply_blocks(&self, batch: sled::Batch) -> Result<(), Error> {
+        self.blocks.apply_batch(batch).map_err(|error| sled_error("writing blocks", error))
+    }
+}
+
+/// Puts right what a crash during [`Worker::compact_if_large`] left: before the second rename the old directory
+/// counts, after it the new one.
+pub(super) fn recover_dir(dir: &Path) -> Result<(), Error> {
+    let old = dir.with_extension("old");
+    if old.is_dir() && !dir.is_dir() {
+        files::rename(&old, dir)?;
+    }
+    for word in ["old", "fresh", "closed"] {
+        files::remove_dir(&dir.with_extension(word))?;
+    }
+    Ok(())
+}
