@@ -6,10 +6,12 @@ mod log;
 mod machine;
 #[cfg(test)]
 mod machine_test;
+#[cfg(test)]
+mod raft_test;
 mod types;
 mod upkeep;
 
 pub use log::LogStore;
 pub use machine::{Digest, Machine, SnapshotBuilder, snapshot_of};
 pub use types::{Answer, LogPosition, Payload, PeerAddress, TypeConfig};
-pub use upkeep::{Sealing, Upkeep, UpkeepConfig, raft_config};
+pub use upkeep::{Upkeep, UpkeepConfig, raft_config};
