@@ -114,8 +114,9 @@ impl Lease {
     /// Waits until the session is another than `known`, and gives it. Cancel safe. Pends for ever once the keeper is
     /// gone and everything was seen.
     pub async fn changed_from(&mut self, known: Option<u64>) -> Option<u64> {
-        match self.session.wait_for(|now| *now != known).await {
-            Ok(now) => *now,
+        let changed = self.session.wait_for(|now| *now != known).await.map(|now| *now);
+        match changed {
+            Ok(now) => now,
             Err(_) if known.is_some() => None,
             Err(_) => std::future::pending().await,
         }

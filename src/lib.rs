@@ -28,3 +28,6 @@ pub mod scheduler;
 pub mod server;
 pub mod ssh;
 pub mod telemetry;
+
+#[cfg(test)]
+mod testing;

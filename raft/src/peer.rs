@@ -7,6 +7,7 @@
 mod admission;
 mod config;
 mod loops;
+mod restore;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use config::PeerConfig;
+pub use restore::restore;
 
 use self::admission::Admitter;
 use crate::command::{Command, Proposal, Reply};
@@ -40,7 +42,7 @@ use crate::replica::Replica;
 use crate::secrets::{self, Keyring};
 use crate::series::BlockSource;
 use crate::store::wal::{Expected, Wal, WalConfig};
-use crate::store::{self, Blocks, Fatal, Opened, SpaceWatch, Store, StoreConfig};
+use crate::store::{self, Blocks, Fatal, Opened, Space, SpaceWatch, Store, StoreConfig};
 
 /// How long a join is tried while the control plane can't decide.
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
@@ -49,6 +51,9 @@ const JOIN_PAUSE: Duration = Duration::from_secs(1);
 const FOUNDING_PATIENCE: Duration = Duration::from_secs(30);
 /// How long other peers are asked for a snapshot, where this one can't start without.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(600);
+/// How long a snapshot for a backup may take to be made.
+const BACKUP_PATIENCE: Duration = Duration::from_secs(60);
+const BACKUP_PAUSE: Duration = Duration::from_millis(100);
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a peer can't run.
@@ -118,6 +123,9 @@ pub enum Error {
     /// Agreement could not begin.
     #[error(transparent)]
     Consensus(#[from] consensus::Error),
+    /// A backup that is not one.
+    #[error("could not restore from the backup")]
+    Backup(#[from] crate::backup::Error),
     /// The control plane was not founded.
     #[error("the control plane could not be founded: {0}")]
     Founding(String),
@@ -139,9 +147,10 @@ pub struct Peer {
     authority: Arc<Authority>,
     keyring: Arc<Keyring>,
     replica: Arc<Replica>,
-    blocks: Blocks,
+    store: Store,
     consensus: Arc<Consensus>,
     stopped: watch::Receiver<Option<Stopped>>,
+    space: watch::Receiver<Space>,
     upkeep: Upkeep,
     /// Dropped with the peer, it ends all loops.
     stop: DropGuard,
@@ -307,7 +316,7 @@ impl Peer {
 
     /// Sealed blocks of samples, as they are stored.
     pub fn blocks(&self) -> &Blocks {
-        &self.blocks
+        self.store.blocks()
     }
 
     /// Agreement.
@@ -325,6 +334,11 @@ impl Peer {
         self.stopped.clone()
     }
 
+    /// Whether there is room on the disk; without it this peer takes no writes.
+    pub fn space(&self) -> watch::Receiver<Space> {
+        self.space.clone()
+    }
+
     /// Makes a right to join. Valid once this has returned, for `life` (at most an hour) on the replicated clock.
     ///
     /// # Errors
@@ -337,6 +351,16 @@ impl Peer {
         match submit(&self.consensus, None, command, Instant::now() + crate::handle::PATIENCE).await? {
             Ok(_) => Ok(token),
             Err(rejection) => Err(EngineError::Refused(rejection.message)),
+        }
+    }
+
+    /// What makes backups, for whoever serves them.
+    pub fn backups(&self) -> Backups {
+        Backups {
+            control_plane: self.identity.control_plane,
+            consensus: Arc::clone(&self.consensus),
+            replica: Arc::clone(&self.replica),
+            store: self.store.clone(),
         }
     }
 
@@ -379,6 +403,50 @@ impl Peer {
         let closed = tokio::task::spawn_blocking(move || drop(wal));
         let _ = closed.await;
         drop(data);
+    }
+}
+
+/// Makes consistent copies of all that the control plane knows.
+#[derive(Clone)]
+pub struct Backups {
+    control_plane: ControlPlaneId,
+    consensus: Arc<Consensus>,
+    replica: Arc<Replica>,
+    store: Store,
+}
+
+impl Backups {
+    /// A snapshot that holds everything that was acknowledged before this call.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    pub async fn snapshot(&self) -> Result<store::SnapshotHandle, EngineError> {
+        let deadline = Instant::now() + BACKUP_PATIENCE;
+        let index = self.consensus.read_index(deadline).await?;
+        let unavailable = || EngineError::Unavailable("no snapshot was made in time".to_string());
+        if !self.replica.wait_applied(index, BACKUP_PATIENCE).await {
+            return Err(unavailable());
+        }
+        while Instant::now() < deadline {
+            // Raft's own membership entries may follow the last one that was applied here.
+            if let Some(snapshot) = self.store.current_snapshot().filter(|s| s.manifest().id() > index) {
+                return Ok(snapshot);
+            }
+            self.consensus.trigger_snapshot().await;
+            tokio::time::sleep(BACKUP_PAUSE).await;
+        }
+        Err(unavailable())
+    }
+
+    /// The bytes of a backup of `snapshot`, a piece at a time; reads the disk as it goes.
+    ///
+    /// # Errors
+    /// [`crate::backup::Error`].
+    pub fn pieces(
+        &self,
+        snapshot: &store::SnapshotHandle,
+    ) -> Result<impl Iterator<Item = Result<Vec<u8>, crate::backup::Error>> + use<>, crate::backup::Error> {
+        crate::backup::pieces(self.control_plane, snapshot)
     }
 }
 
@@ -443,7 +511,7 @@ async fn start(ground: Ground, identity: Identity, expected: Expected) -> Result
     }
     let replica = Arc::clone(machine.replica());
     let digests = machine.digests();
-    let (upkeep, upkeep_loop) = (Upkeep::new(&machine, None), Upkeep::new(&machine, None));
+    let (upkeep, upkeep_loop) = (Upkeep::new(&machine), Upkeep::new(&machine));
     let parts = Parts {
         local: identity.peer,
         timers: config.timers,
@@ -489,6 +557,7 @@ async fn start(ground: Ground, identity: Identity, expected: Expected) -> Result
         stopped: stopped_sender,
     };
     parts.spawn(&loops, &stop, &raft_runtime);
+    let space_left = space.subscribe();
     let raft = Arc::clone(&consensus);
     spawn_until(&loops, &stop, upkeep_loop.run(move || trigger_snapshot(Arc::clone(&raft))));
     spawn_until(&loops, &stop, space.run());
@@ -499,9 +568,10 @@ async fn start(ground: Ground, identity: Identity, expected: Expected) -> Result
         authority,
         keyring,
         replica,
-        blocks: store.blocks().clone(),
+        store,
         consensus,
         stopped,
+        space: space_left,
         upkeep,
         stop: stop.drop_guard(),
         loops,

@@ -1,9 +1,11 @@
-//! The API's client, with failures in the CLI's words.
+//! The API's client, with failures in the CLI's words. Paths are given as people write them: `runs/7`,
+//! `tasks?run=7&state=failed`; the parts are escaped here.
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use reqwest::Method;
-use rscaler_api::client::{Client, Error, Options};
+use rscaler_api::client::json::{self, Body};
+use rscaler_api::client::{Client, Error, Trust};
 use serde_json::Value;
 
 use super::context::Where;
@@ -18,49 +20,68 @@ pub(crate) struct Connection {
     client: Client,
 }
 
+/// Splits `a/b?c=d` into its parts.
+fn parts(path: &str) -> (Vec<&str>, Vec<(&str, &str)>) {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    (path.split('/').collect(), query.split('&').filter_map(|pair| pair.split_once('=')).collect())
+}
+
+fn escaped(path: &str) -> String {
+    let (segments, query) = parts(path);
+    json::path(&segments, &query)
+}
+
 impl Connection {
     /// Prepares the way; nothing is sent yet.
     pub(crate) fn open(at: &Where) -> Result<Connection, Failure> {
         let context = at.resolve()?;
-        let endpoints =
-            context.api.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_string).collect();
-        let client = Client::new(Options { endpoints, token: context.token, ca: context.ca })?;
-        Ok(Connection { client })
+        let mut builder = Client::builder();
+        for url in context.api.split(',').map(str::trim).filter(|url| !url.is_empty()) {
+            builder = builder.endpoint(url);
+        }
+        if let Some(token) = context.token {
+            builder = builder.token(token);
+        }
+        if let Some(path) = context.ca {
+            let pem = std::fs::read(&path)
+                .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
+            builder = builder.trust(Trust::Authority(pem));
+        }
+        Ok(Connection { client: builder.build()? })
+    }
+
+    /// The client itself.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Reads a resource.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        Ok(self.client.get(path).await?)
+        Ok(self.client.exchange(Method::GET, &escaped(path), Body::None, None).await?)
     }
 
     /// Sends a body, where there is one, and reads the answer.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-        let patch = method == Method::PATCH;
-        let mut request = self.client.request(method, path);
-        if let Some(body) = &body {
-            request = if patch { request.merge_patch(body) } else { request.json(body) };
-        }
-        Ok(request.send().await?)
+        let body = match body {
+            None => Body::None,
+            Some(value) if method == Method::PATCH => Body::Patch(value),
+            Some(value) => Body::Json(value),
+        };
+        Ok(self.client.exchange(method, &escaped(path), body, None).await?)
     }
 
     /// Replaces a resource, where a version is given only at that version.
     pub(crate) async fn put(&self, path: &str, body: Value, version: Option<u64>) -> Result<Value, Failure> {
-        let mut request = self.client.request(Method::PUT, path).json(&body);
-        if let Some(version) = version {
-            request = request.if_match(version);
-        }
-        Ok(request.send().await?)
+        Ok(self.client.exchange(Method::PUT, &escaped(path), Body::Json(body), version).await?)
     }
 
     /// Applies documents.
     pub(crate) async fn apply(&self, documents: &str, dry_run: bool, prune: bool) -> Result<Value, Failure> {
-        let mut request = self.client.request(Method::POST, "apply").yaml(documents);
-        for (name, wanted) in [("dry_run", dry_run), ("prune", prune)] {
-            if wanted {
-                request = request.query(name, true);
-            }
-        }
-        Ok(request.send().await?)
+        let options = [("dry_run", dry_run), ("prune", prune)];
+        let query: Vec<(&str, &str)> =
+            options.iter().filter(|(_, wanted)| *wanted).map(|(name, _)| (*name, "true")).collect();
+        let path = json::path(&["apply"], &query);
+        Ok(self.client.exchange(Method::POST, &path, Body::Yaml(documents.to_string()), None).await?)
     }
 
     /// A whole list.
@@ -68,11 +89,10 @@ impl Connection {
         self.some(path, ITEMS_MAX).await
     }
 
-    /// The first items of a list; `path` may have a query string.
+    /// The first items of a list.
     pub(crate) async fn some(&self, path: &str, most: usize) -> Result<Vec<Value>, Failure> {
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let query: Vec<(&str, &str)> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-        Ok(self.client.list(path, &query, most).await?)
+        let (segments, query) = parts(path);
+        Ok(self.client.items(&segments, &query, most).await?)
     }
 
     /// An answer piece by piece.
@@ -80,17 +100,20 @@ impl Connection {
         &self,
         path: &str,
     ) -> Result<impl Stream<Item = Result<Bytes, Failure>> + use<>, Failure> {
-        Ok(self.client.request(Method::GET, path).stream().await?.map(|piece| Ok(piece?)))
+        Ok(self.client.stream(&escaped(path)).await?.map(|piece| Ok(piece?)))
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        match error {
-            Error::Setup(text) => Failure::Usage(text),
-            Error::NoAnswer(text) => Failure::NoAnswer(text),
-            Error::Refused { status, problem } => Failure::from_problem(status, &problem),
-            Error::Garbled(_) => Failure::Failed(error.to_string()),
+        match &error {
+            Error::Problem(problem) => {
+                let value = serde_json::to_value(problem).unwrap_or_default();
+                Failure::from_problem(problem.status, &value)
+            }
+            Error::Config(text) => Failure::Usage(text.clone()),
+            Error::Unreachable(_) | Error::Broken { .. } => Failure::NoAnswer(error.to_string()),
+            Error::Unexpected { .. } => Failure::Failed(error.to_string()),
         }
     }
 }

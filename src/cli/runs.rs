@@ -158,8 +158,7 @@ fn steps(item: &Value) -> String {
 pub(crate) async fn runs(connection: &Connection, format: Format, command: RunsCommand) -> Done {
     match command {
         RunsCommand::List(args) => {
-            let state = args.state.map(|state| format!("&state={}", &state));
-            let path = format!("runs?limit={}{}", args.limit.min(1000), state.unwrap_or_default());
+            let path = args.state.map_or("runs".to_string(), |state| format!("runs?state={state}"));
             let items = connection.some(&path, args.limit).await?;
             output::items(format, &items, RUN_COLUMNS)
         }
@@ -207,7 +206,7 @@ pub(crate) async fn runs(connection: &Connection, format: Format, command: RunsC
 pub(crate) async fn tasks(connection: &Connection, format: Format, command: TasksCommand) -> Done {
     match command {
         TasksCommand::List(args) => {
-            let mut path = format!("tasks?limit={}", args.limit.min(1000));
+            let mut path = "tasks?".to_string();
             let filters = [
                 ("run", args.run.map(|run| run.to_string())),
                 ("node", args.node),
@@ -215,7 +214,7 @@ pub(crate) async fn tasks(connection: &Connection, format: Format, command: Task
             ];
             for (name, value) in filters {
                 if let Some(value) = value {
-                    path += &format!("&{name}={}", &value);
+                    path += &format!("&{name}={value}");
                 }
             }
             let items = connection.some(&path, args.limit).await?;

@@ -12,8 +12,8 @@ pub(crate) async fn show(connection: &Connection, format: Format) -> Done {
     let peers = connection.list("peers").await?;
     let clusters = connection.list("clusters").await?;
     let nodes = connection.list("nodes").await?;
-    let events = connection.some("events?limit=10", 10).await?;
-    let running = connection.some("runs?state=running&limit=100", 100).await?;
+    let events = connection.some("events", 10).await?;
+    let running = connection.some("runs?state=running", 100).await?;
     let mut triggers = Vec::new();
     for trigger in connection.list("triggers").await? {
         triggers.push(connection.get(&format!("triggers/{}/state", field(&trigger, "name"))).await?);

@@ -45,9 +45,7 @@ impl Job {
                 Parse::Json => parse::Parse::Json,
                 Parse::Nagios => parse::Parse::Nagios,
                 Parse::Prometheus => parse::Parse::Prometheus,
-                Parse::Regex(pattern) => {
-                    parse::Parse::pattern(pattern).map_err(|error| error.to_string())?
-                }
+                Parse::Regex(pattern) => parse::Parse::pattern(pattern).map_err(|error| error.to_string())?,
             })
         };
         self.form.get_or_init(make).as_ref().map_err(String::as_str)
@@ -75,7 +73,9 @@ impl Planner {
         let mut by_cluster: BTreeMap<Name, BTreeMap<Name, Arc<Job>>> = BTreeMap::new();
         let mut plans = BTreeMap::new();
         for name in ours {
-            let (Some(node), Some(assignment)) = (state.node(&name), state.assignment(&name)) else { continue };
+            let (Some(node), Some(assignment)) = (state.node(&name), state.assignment(&name)) else {
+                continue;
+            };
             if !by_cluster.contains_key(&node.cluster) {
                 let jobs = self.jobs_of(state, &node.cluster);
                 by_cluster.insert(node.cluster.clone(), jobs);
@@ -97,7 +97,8 @@ impl Planner {
     fn jobs_of(&mut self, state: &State, cluster: &Name) -> BTreeMap<Name, Arc<Job>> {
         let mut jobs = BTreeMap::new();
         for (name, counter) in state.counters_of(cluster) {
-            let origin = state.object(Kind::Counter, name).map(|object| (object.meta.uid, object.meta.version));
+            let origin =
+                state.object(Kind::Counter, name).map(|object| (object.meta.uid, object.meta.version));
             let Some(job) = origin.and_then(|origin| self.job(name, counter, origin)) else { continue };
             jobs.insert(name.clone(), job);
         }

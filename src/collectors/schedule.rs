@@ -78,13 +78,16 @@ fn hash(parts: &[&str]) -> u64 {
 }
 
 /// Everything that is to come, soonest first. One for all counters of this peer.
-#[derive(Default)]
 pub(super) struct Agenda<K> {
     heap: BinaryHeap<Reverse<(i64, u64, K)>>,
     next: u64,
 }
 
 impl<K: Ord> Agenda<K> {
+    pub(super) fn new() -> Agenda<K> {
+        Agenda { heap: BinaryHeap::new(), next: 0 }
+    }
+
     pub(super) fn add(&mut self, at_ms: i64, key: K) {
         // Numbered, so that what is due at one moment comes in the order in which it was added.
         self.heap.push(Reverse((at_ms, self.next, key)));
@@ -142,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_agenda_gives_what_is_due_in_order() {
-        let mut agenda = Agenda::default();
+        let mut agenda = Agenda::new();
         agenda.add(30, "c");
         agenda.add(10, "a");
         agenda.add(10, "b");

@@ -149,10 +149,7 @@ mod tests {
     }
 
     fn well(stdout: &str) -> Outcome {
-        Outcome {
-            result: Ok(vec![Reading { instance: None, value: 1.0 }]),
-            output: Some(output(stdout)),
-        }
+        Outcome { result: Ok(vec![Reading { instance: None, value: 1.0 }]), output: Some(output(stdout)) }
     }
 
     fn bad(kind: FailureKind, reason: &str) -> Outcome {

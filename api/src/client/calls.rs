@@ -79,7 +79,7 @@ fn object_path(kind: Kind, name: &str) -> String {
 }
 
 /// A path segment: what a name may not hold is escaped, so that a wrong name is not found instead of elsewhere.
-fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

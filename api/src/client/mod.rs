@@ -5,6 +5,7 @@
 //! at [`Client`]; `calls` has one method for each endpoint.
 
 mod calls;
+pub mod json;
 mod stream;
 mod trust;
 

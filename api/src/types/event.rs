@@ -164,6 +164,7 @@ impl From<&model::Event> for Event {
                 shown.name = Some(node.clone());
                 "node-reachability"
             }
+            EventKind::SettingsChanged => "settings-changed",
         };
         shown.kind = kind.to_string();
         shown

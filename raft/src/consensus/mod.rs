@@ -23,9 +23,10 @@ mod wire;
 
 pub use engine::{Consensus, Error, PROPOSAL_BYTES_MAX, Parts, Timers};
 pub use log::LogStore;
+pub(crate) use machine::read_state;
 pub use machine::{Digest, Machine, SnapshotBuilder, snapshot_of};
 pub use runtime::RaftRuntime;
 pub use service::{Admission, PeerService};
 pub use transfer::{ReceiveError, Snapshots};
 pub use types::{Answer, LogPosition, Payload, PeerAddress, TypeConfig};
-pub use upkeep::{Sealing, Upkeep, UpkeepConfig, raft_config};
+pub use upkeep::{Upkeep, UpkeepConfig, raft_config};

@@ -22,6 +22,21 @@ mod tasks;
 mod triggers;
 mod validate;
 
+#[cfg(test)]
+mod apply_test;
+#[cfg(test)]
+mod config_test;
+#[cfg(test)]
+mod runs_test;
+#[cfg(test)]
+mod sessions_test;
+#[cfg(test)]
+mod tasks_test;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod triggers_test;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};

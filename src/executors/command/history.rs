@@ -70,10 +70,11 @@ impl History {
             Probe::NeverStarted => Next::Start,
             Probe::Running { .. } => Next::Wait,
             Probe::Finished { epoch, code } => {
-                if epoch / STARTS >= self.attempt || self.is_lost(epoch) {
-                    return Next::Adopt(code);
+                let is_counted = epoch / STARTS < self.attempt && !self.is_lost(epoch);
+                if is_counted || (self.may_repeat && was_ended(code)) {
+                    return self.pass(epoch);
                 }
-                self.pass(epoch)
+                Next::Adopt(code)
             }
             Probe::Unknown { epoch } if self.may_repeat || !self.is_lost(epoch) => self.pass(epoch),
             Probe::Unknown { .. } => Next::GiveUp,
@@ -102,6 +103,12 @@ fn is_end_known(attempt: &Attempt) -> bool {
         TaskState::TimedOut | TaskState::Cancelled => attempt.exit_code.is_some(),
         _ => attempt.started.is_none(),
     }
+}
+
+/// Whether a script with this exit code was ended from outside: by us when a lease was over, or by the node's own
+/// time limit. It did not run to its end, so there is no result to adopt.
+fn was_ended(code: i32) -> bool {
+    matches!(code, 124 | 137 | 143)
 }
 
 fn last_of(attempt: u64) -> u64 {
@@ -193,7 +200,7 @@ mod tests {
         let lost = [(1, TaskState::Lost, true)];
         let timed_out = [(1, TaskState::TimedOut, true)];
         let (retry, fail) = (OnExecutorLoss::Retry, OnExecutorLoss::Fail);
-        let table: [(&str, &[(u32, TaskState, bool)], OnExecutorLoss, Probe, Next); 8] = [
+        let table: [(&str, &[(u32, TaskState, bool)], OnExecutorLoss, Probe, Next); 10] = [
             ("runs", &lost, retry, Probe::Running { epoch: 16 }, Next::Wait),
             ("ran, not counted", &lost, retry, Probe::Finished { epoch: 16, code: 3 }, Next::Adopt(3)),
             (
