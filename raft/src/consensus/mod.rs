@@ -17,6 +17,8 @@ mod reads;
 mod runtime;
 mod service;
 mod transfer;
+#[cfg(test)]
+mod raft_test;
 mod types;
 mod upkeep;
 mod wire;
