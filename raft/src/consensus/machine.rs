@@ -19,7 +19,8 @@ use super::types::{Answer, LogPosition, PeerAddress, TypeConfig};
 use super::upkeep::{Since, UpkeepConfig};
 use crate::command::{Command, Outcome, Proposal};
 use crate::replica::Replica;
-use crate::state::State;
+use crate::series;
+use crate::state::{LoadError, State};
 use crate::store::{
     Applied, BlockInfos, Changes, Error, MembershipRecord, RowSource, SnapshotHandle, Store, StoredMembership,
 };
@@ -30,7 +31,8 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// How many digests are remembered to be compared.
 const DIGESTS_MAX: usize = 8;
 
-type Snapshot =
+/// A snapshot in openraft's form.
+pub(super) type Snapshot =
     openraft::Snapshot<openraft::impls::leader_id_adv::LeaderId<u64, u64>, u64, PeerAddress, SnapshotHandle>;
 
 /// The digest of the state after an entry.
@@ -154,22 +156,24 @@ pub fn snapshot_of(handle: SnapshotHandle) -> Result<Snapshot, crate::codec::Err
 }
 
 /// Makes a state of what is stored.
-fn read_state(rows: RowSource<'_>, blocks: BlockInfos<'_>, _applied: &Applied) -> Result<State, Error> {
+fn read_state(rows: RowSource<'_>, blocks: BlockInfos<'_>, applied: &Applied) -> Result<State, Error> {
+    // What ends the rows or the blocks early is the error, whatever the state says of the rest.
     let mut failed = None;
-    let state = State::load(std::iter::from_fn(|| match rows.next()? {
-        Ok(row) => Some(row),
-        Err(error) => {
-            failed = Some(error);
-            None
-        }
-    }));
-    for info in blocks {
-        info?;
+    let mut failed_block = None;
+    let rows = std::iter::from_fn(|| rows.next()?.map_err(|error| failed = Some(error)).ok());
+    let metas = std::iter::from_fn(|| {
+        let meta = blocks.next()?.and_then(|info| info.meta());
+        meta.map_err(|error| failed_block = Some(error)).ok()
+    });
+    let state = State::load(rows, metas, applied.position.map_or(0, |position| position.index));
+    if let Some(error) = failed.or(failed_block) {
+        return Err(error);
     }
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(state?),
-    }
+    state.map_err(|error| match error {
+        LoadError::Row(error) => error.into(),
+        LoadError::Series(error @ series::Error::Version { .. }) => Error::Refused(error.to_string()),
+        LoadError::Series(error) => Error::corrupt("the stored samples", error.to_string()),
+    })
 }
 
 fn decode(entry: convert::Entry, responder: Option<ApplyResponder<TypeConfig>>) -> Result<Decoded, Error> {
@@ -260,11 +264,7 @@ impl Core {
     fn take_changes(&self) -> Changes {
         let mut progress = self.progress.lock();
         progress.since_checkpoint = Since::default();
-        Changes {
-            rows: self.replica.with_state_mut(State::drain_changes),
-            unwanted_blocks: Vec::new(),
-            applied: progress.applied.clone(),
-        }
+        Changes { drain: self.replica.with_state_mut(State::drain), applied: progress.applied.clone() }
     }
 
     /// What was applied since the last checkpoint and since the last snapshot.
@@ -279,7 +279,17 @@ impl Core {
         if self.progress.lock().since_checkpoint.entries == 0 {
             return Ok(());
         }
-        self.store.checkpoint(|| self.take_changes()).await
+        self.store.checkpoint(|| self.take_changes()).await?;
+        self.note_checkpoint();
+        Ok(())
+    }
+
+    /// Blocks sealed up to the checkpoint may now be merged.
+    fn note_checkpoint(&self) {
+        let next_index = *self.store.checkpointed().borrow();
+        if let Some(index) = next_index.checked_sub(1) {
+            self.replica.with_state_mut(|state| state.series_mut().checkpointed(index));
+        }
     }
 
     async fn install(&self, handle: SnapshotHandle) -> Result<(), Error> {
@@ -420,6 +430,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         };
         self.gate = None;
         let handle = handle.map_err(|error| self.core.fail(error))?;
+        self.core.note_checkpoint();
         Ok(snapshot_of(handle).map_err(Error::from)?)
     }
 }

@@ -14,8 +14,12 @@ use tokio::sync::watch;
 
 use super::convert::Entry;
 use super::*;
-use crate::command::{Change, Command, Expect, Proposal};
-use crate::model::{Actor, File, Kind, Name, Spec, Timestamp};
+use crate::command::{Change, Command, Expect, Proposal, RowSeries, SampleBatch, SampleRow, SampleSource};
+use crate::model::{
+    Actor, Cluster, ClusterSelector, Counter, CounterSource, File, Kind, Name, Node, SeriesKey, Spec,
+    Timestamp,
+};
+use crate::series::{Agg, Limits, Query, Selector, execute};
 use crate::store::wal::{Expected, Wal, WalConfig};
 use crate::store::{Fatal, Manifest, Opened, Store, StoreConfig, Wanted};
 
@@ -66,15 +70,14 @@ fn entry(index: u64, command: Command) -> Entry {
     Entry { log_id: at(index).into(), payload: EntryPayload::Normal(Payload::encode(&proposal).unwrap()) }
 }
 
+fn put(name: &str, spec: Spec) -> Change {
+    let name = Name::new(name).unwrap();
+    Change::Put { name, spec, labels: Default::default(), description: String::new(), expect: Expect::Any }
+}
+
 fn file(index: u64, name: &str, bytes: usize) -> Entry {
-    let change = Change::Put {
-        name: Name::new(name).unwrap(),
-        spec: Spec::File(File { content: vec![index as u8; bytes].into() }),
-        labels: Default::default(),
-        description: String::new(),
-        expect: Expect::Any,
-    };
-    entry(index, Command::Configure(vec![change]))
+    let spec = Spec::File(File { content: vec![index as u8; bytes].into() });
+    entry(index, Command::Configure(vec![put(name, spec)]))
 }
 
 fn tick(index: u64) -> Entry {
@@ -140,7 +143,7 @@ async fn a_peer_that_restarts_applies_what_lies_behind_its_checkpoint() {
     let mut done = 1;
     for upto in [10, 30, 31, 55] {
         apply(&mut parts.machine, entries(done..upto)).await;
-        Upkeep::new(&parts.machine, None).checkpoint().await.unwrap();
+        Upkeep::new(&parts.machine).checkpoint().await.unwrap();
         // What is applied after it is lost with the process.
         apply(&mut parts.machine, entries(upto..80)).await;
         let crashed = dir.path().join(format!("crashed{upto}"));
@@ -256,7 +259,7 @@ async fn upkeep_checkpoints_and_asks_for_snapshots_by_size() {
     let asked = Arc::new(tokio::sync::Notify::new());
     let running = {
         let asked = Arc::clone(&asked);
-        tokio::spawn(Upkeep::new(&parts.machine, None).run(move || {
+        tokio::spawn(Upkeep::new(&parts.machine).run(move || {
             asked.notify_one();
             async {}
         }))
@@ -270,4 +273,130 @@ async fn upkeep_checkpoints_and_asks_for_snapshots_by_size() {
     let object =
         |state: &crate::state::State| state.object(Kind::File, &Name::new("large").unwrap()).is_some();
     assert!(parts.machine.replica().read(object));
+}
+
+fn all_samples(machine: &Machine) -> Vec<(String, Vec<(i64, f64)>)> {
+    let selector = Selector { counter: "load".to_string(), nodes: None, jvm: None, instance: None };
+    let query = Query { selector, from: 0, to: 1 << 46, step: None, agg: Agg::Last, across: None };
+    let plan = machine.replica().read(|state| state.series().plan(&query, &Limits::default())).unwrap();
+    let result = execute(&plan, machine.store().blocks()).unwrap();
+    result.rows.into_iter().map(|row| (format!("{:?}", row.key), row.points)).collect()
+}
+
+/// Configuration and samples of three series, ten seconds apart, some blocks' worth of them.
+fn sampled(from: u64, batches: u64) -> Vec<Entry> {
+    const BEGIN: i64 = 1_700_000_000_000;
+    let keys: Vec<SeriesKey> = (0..3)
+        .map(|n| SeriesKey {
+            counter: "load".into(),
+            node: "n".into(),
+            jvm: None,
+            instance: Some(format!("i{n}").into()),
+        })
+        .collect();
+    let setup = |index| {
+        let node = Node {
+            cluster: Name::new("c").unwrap(),
+            hostname: "h".to_string(),
+            port: None,
+            ssh_profile: None,
+            jvms: vec![],
+        };
+        let counter = Counter {
+            source: CounterSource::Push,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(5),
+            unit: String::new(),
+            clusters: vec![ClusterSelector::All],
+        };
+        let changes = vec![
+            put("c", Spec::Cluster(Cluster {})),
+            put("n", Spec::Node(node)),
+            put("load", Spec::Counter(Box::new(counter))),
+        ];
+        entry(index, Command::Configure(changes))
+    };
+    let batch = |index: u64| {
+        let row = |at: i64| (0..3).map(move |n| (at, n));
+        let rows = (0..100i64)
+            .flat_map(|k| row(index as i64 * 100 + k))
+            .map(|(at, n)| SampleRow {
+                series: RowSeries::New(n),
+                at: BEGIN + at * 10_000,
+                value: (at % 17) as f64 + f64::from(n),
+            })
+            .collect();
+        entry(index, Command::Samples(SampleBatch { source: SampleSource::Push, keys: keys.clone(), rows }))
+    };
+    (from..from + batches)
+        .map(|index| match index {
+            0 => setup(0),
+            1 => entry(1, Command::Tick { delta_ms: 0, wall: Timestamp(BEGIN + 86_400_000), first: true }),
+            _ => batch(index),
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_samples_are_stored_kept_and_travel() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path().join("giver");
+    let mut giver = open_in(&here, Expected::Nothing, UpkeepConfig::default()).await;
+    let upkeep = Upkeep::new(&giver.machine);
+    append(&mut giver.log, sampled(0, 60)).await;
+    for from in (0..60).step_by(20) {
+        apply(&mut giver.machine, sampled(from, 20)).await;
+        while upkeep.seal().await.unwrap() {}
+        upkeep.checkpoint().await.unwrap();
+    }
+    while upkeep.seal().await.unwrap() {}
+    let status = giver.machine.replica().read(|state| state.series().status());
+    assert!(status.blocks > 6 && status.sealing == 0, "{status:?}");
+    let known = all_samples(&giver.machine);
+    assert_eq!(known.len(), 3);
+    assert_eq!(known[0].1.len(), 5800);
+
+    let snapshot =
+        giver.machine.try_create_snapshot_builder(true).await.unwrap().build_snapshot().await.unwrap();
+    let handle = snapshot.snapshot;
+    assert!(handle.manifest().blocks > 6);
+    let mut taker = open_in(&dir.path().join("taker"), Expected::Nothing, UpkeepConfig::default()).await;
+    let incoming = taker.machine.store().receive(Manifest::clone(handle.manifest())).await.unwrap();
+    loop {
+        let wanted = incoming.wanted(5).await.unwrap();
+        if wanted.is_empty() {
+            break;
+        }
+        for wanted in wanted {
+            match wanted {
+                Wanted::Rows { offset, len } => {
+                    let bytes = handle.read_rows(offset, len as usize).unwrap();
+                    incoming.accept_rows(offset, bytes).await.unwrap();
+                }
+                Wanted::Block(key) => {
+                    let bytes = handle.read_block(&key).unwrap().unwrap();
+                    incoming.accept_block(key, bytes).await.unwrap();
+                }
+            }
+        }
+    }
+    let received = incoming.finish().await.unwrap();
+    taker.machine.install(received).await.unwrap();
+    assert_eq!(all_samples(&taker.machine), known);
+    assert_eq!(digest(&taker.machine), digest(&giver.machine));
+
+    // Both go on, one of them after a restart, and stay the same.
+    drop((giver, handle));
+    drop(upkeep);
+    let mut giver = open_in(&here, Expected::Log, UpkeepConfig::default()).await;
+    assert_eq!(all_samples(&giver.machine), known);
+    for machine in [&mut giver.machine, &mut taker.machine] {
+        apply(machine, sampled(60, 20)).await;
+        let upkeep = Upkeep::new(machine);
+        while upkeep.seal().await.unwrap() {}
+        upkeep.checkpoint().await.unwrap();
+    }
+    assert_eq!(all_samples(&taker.machine), all_samples(&giver.machine));
+    assert_eq!(all_samples(&taker.machine)[2].1.len(), 7800);
+    assert_eq!(digest(&taker.machine), digest(&giver.machine));
 }

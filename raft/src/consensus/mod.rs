@@ -7,6 +7,7 @@
 mod convert;
 mod engine;
 mod forward;
+mod leadership;
 mod log;
 mod machine;
 #[cfg(test)]
@@ -16,16 +17,18 @@ mod network;
 mod reads;
 mod runtime;
 mod service;
+mod timers;
 mod transfer;
 mod types;
 mod upkeep;
 mod wire;
 
-pub use engine::{Consensus, Error, PROPOSAL_BYTES_MAX, Parts, Timers};
+pub use engine::{Consensus, Error, PROPOSAL_BYTES_MAX, Parts};
 pub use log::LogStore;
 pub use machine::{Digest, Machine, SnapshotBuilder, snapshot_of};
 pub use runtime::RaftRuntime;
 pub use service::{Admission, PeerService};
+pub use timers::Timers;
 pub use transfer::{ReceiveError, Snapshots};
 pub use types::{Answer, LogPosition, Payload, PeerAddress, TypeConfig};
-pub use upkeep::{Sealing, Upkeep, UpkeepConfig, raft_config};
+pub use upkeep::{Upkeep, UpkeepConfig, raft_config};

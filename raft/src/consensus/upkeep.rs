@@ -1,13 +1,16 @@
 //! What is done beside applying: checkpoints, snapshots, sealing of samples. When, is decided here by size and time.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::machine::{Core, Machine};
-use crate::store::{Blocks, Error};
+use crate::replica::Replica;
+use crate::series;
+use crate::store::{Blocks, Error, NewBlock};
 
 /// When things are due.
 #[derive(Clone, Debug)]
@@ -72,31 +75,22 @@ impl UpkeepConfig {
     }
 }
 
-/// Work on sealed samples, beside apply: encodes them, stores the blocks, and tells the state that they are stored.
-pub trait Sealing: Send + Sync + 'static {
-    /// Does some of what waits, on a thread that may block; true where more waits. Blocks are to be in `blocks`
-    /// before the state is told.
-    ///
-    /// # Errors
-    /// Any is fatal.
-    fn work(&self, blocks: &Blocks) -> Result<bool, Error>;
-
-    /// A checkpoint is durable that holds all entries up to `index`.
-    fn checkpointed(&self, index: u64);
-}
+/// Jobs on samples that are done between two stores of blocks.
+const JOBS_MAX: usize = 32;
+/// Rounds of jobs before what else is due gets its turn.
+const ROUNDS_MAX: usize = 16;
 
 /// The loop that does what is due. The server runs it; dropping it is how it ends.
 pub struct Upkeep {
     core: Arc<Core>,
-    sealing: Option<Arc<dyn Sealing>>,
 }
 
 impl Upkeep {
     const TICK: Duration = Duration::from_secs(1);
 
     /// The upkeep of a machine that is then given to Raft.
-    pub fn new(machine: &Machine, sealing: Option<Arc<dyn Sealing>>) -> Upkeep {
-        Upkeep { core: Arc::clone(machine.core()), sealing }
+    pub fn new(machine: &Machine) -> Upkeep {
+        Upkeep { core: Arc::clone(machine.core()) }
     }
 
     /// Runs until cancelled or until something fails, which is then reported as fatal. `trigger_snapshot` asks Raft
@@ -131,11 +125,10 @@ impl Upkeep {
                     return;
                 }
             }
-            if let Some(sealing) = &self.sealing
-                && let Err(error) = seal(Arc::clone(sealing), self.core.store.blocks().clone()).await
-            {
-                self.core.store.fatal().report(format!("sealing samples: {}", error.chain()));
-                return;
+            match self.seal().await {
+                Ok(true) => self.core.wake.notify_one(),
+                Ok(false) => {}
+                Err(_) => return,
             }
         }
     }
@@ -145,28 +138,61 @@ impl Upkeep {
     /// # Errors
     /// Any is fatal and reported.
     pub async fn checkpoint(&self) -> Result<(), Error> {
-        self.core.checkpoint().await?;
-        if let Some(sealing) = &self.sealing {
-            let next_index = *self.core.store.checkpointed().borrow();
-            if let Some(index) = next_index.checked_sub(1) {
-                sealing.checkpointed(index);
+        self.core.checkpoint().await
+    }
+
+    /// Encodes sealed samples, merges and rolls up blocks, off the apply path; true where more waits.
+    ///
+    /// # Errors
+    /// Any is fatal and reported.
+    pub async fn seal(&self) -> Result<bool, Error> {
+        let (replica, blocks) = (Arc::clone(&self.core.replica), self.core.store.blocks().clone());
+        let work = tokio::task::spawn_blocking(move || {
+            for _ in 0..ROUNDS_MAX {
+                if !seal_some(&replica, &blocks)? {
+                    return Ok(false);
+                }
             }
+            Ok(true)
+        });
+        let result =
+            work.await.unwrap_or_else(|error| Err(Error::io("sealing samples", io::Error::other(error))));
+        if let Err(error) = &result {
+            self.core.store.fatal().report(format!("sealing samples: {}", error.chain()));
         }
-        Ok(())
+        result
     }
 }
 
-async fn seal(sealing: Arc<dyn Sealing>, blocks: Blocks) -> Result<(), Error> {
-    let work = tokio::task::spawn_blocking(move || {
-        // Bounded, so that what else is due gets its turn.
-        for _ in 0..16 {
-            if !sealing.work(&blocks)? {
-                break;
+fn seal_some(replica: &Replica, blocks: &Blocks) -> Result<bool, Error> {
+    let jobs = replica.with_state_mut(|state| state.series_mut().take_jobs(JOBS_MAX));
+    if jobs.is_empty() {
+        return Ok(false);
+    }
+    let (mut done, mut put) = (Vec::new(), Vec::new());
+    for job in jobs {
+        match job.run(blocks) {
+            Ok(made) => {
+                done.push((job, made.iter().map(|block| block.meta).collect::<Vec<_>>()));
+                put.extend(made.into_iter().map(NewBlock::from));
+            }
+            Err(error) => {
+                if !matches!(error, series::Error::Gone(_)) {
+                    // Only a merge reads what can be damaged. Its inputs stay as they are, and it comes again.
+                    tracing::error!(series = job.series().0, %error, "blocks cannot be merged");
+                }
+                replica.with_state_mut(|state| state.series_mut().abandon(job));
             }
         }
-        Ok(())
+    }
+    blocks.put_blocking(put)?;
+    replica.with_state_mut(|state| {
+        for (job, metas) in &done {
+            state.series_mut().confirm(job, metas);
+        }
     });
-    work.await.unwrap_or_else(|error| Err(Error::io("sealing samples", std::io::Error::other(error))))
+    // Where nothing was done, what failed would be tried again at once.
+    Ok(!done.is_empty())
 }
 
 /// How Raft treats the log and snapshots; timers and names are the caller's. Snapshots are asked for by [`Upkeep`].

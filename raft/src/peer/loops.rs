@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::{Stopped, founding_request, renewed, submit};
+use super::{Error, Stopped, submit};
 use crate::command::{Command, RejectionKind};
 use crate::consensus::{Consensus, Digest};
 use crate::handle::Engine;
-use crate::identity::{DataDir, Identity, Origin};
-use crate::model::PeerId;
-use crate::network::certificate::{Authority, PeerCertificate, RENEWED_BEFORE_END};
+use crate::identity::{ControlPlaneId, DataDir, Identity, Origin, TlsFiles};
+use crate::model::{PeerId, RequestId};
+use crate::network::certificate::{self, Authority, PeerCertificate, RENEWED_BEFORE_END};
 use crate::network::tls::{RefusedList, Tls};
 use crate::replica::Replica;
 use crate::store::Fatal;
@@ -229,4 +229,15 @@ impl Parts {
             }
         }
     }
+}
+
+/// A new certificate for the same key.
+fn renewed(authority: &Authority, peer: PeerId, files: &TlsFiles) -> Result<(TlsFiles, Vec<u8>), Error> {
+    let issued = authority.issue(&certificate::request(&files.key)?, peer)?;
+    Ok((TlsFiles { certificate: issued.certificate, ..files.clone() }, issued.serial))
+}
+
+/// What the founding peer is admitted under, so that a repetition answers the same.
+fn founding_request(control_plane: ControlPlaneId) -> RequestId {
+    RequestId(control_plane.0)
 }

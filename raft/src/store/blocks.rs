@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::Error;
 use super::database::{Database, sled_error};
+use crate::series::{self, BLOCK_BYTES_MAX, Block, BlockId, BlockMeta, BlockSource};
 
 /// A block's id as bytes, ordered as ids are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,7 +18,13 @@ pub struct BlockKey(pub [u8; BlockKey::BYTES]);
 
 impl BlockKey {
     /// Its length.
-    pub const BYTES: usize = 11;
+    pub const BYTES: usize = BlockId::KEY_BYTES;
+}
+
+impl From<&BlockId> for BlockKey {
+    fn from(id: &BlockId) -> BlockKey {
+        BlockKey(id.key())
+    }
 }
 
 impl fmt::Debug for BlockKey {
@@ -49,6 +56,23 @@ pub struct BlockInfo {
 }
 
 impl BlockInfo {
+    /// The same as the series store knows it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the key is no block's.
+    pub fn meta(&self) -> Result<BlockMeta, Error> {
+        let id = BlockId::from_key(&self.key.0)
+            .map_err(|error| Error::corrupt(format!("block {:?}", self.key), error.to_string()))?;
+        Ok(BlockMeta {
+            id,
+            end: self.end,
+            count: self.count,
+            sealed_at: self.sealed_at,
+            digest: self.digest,
+            bytes: self.bytes,
+        })
+    }
+
     /// Length of its encoding.
     pub(super) const ENCODED_BYTES: usize = BlockKey::BYTES + 32;
 
@@ -93,7 +117,23 @@ pub struct NewBlock {
 
 impl NewBlock {
     /// The longest block.
-    pub const BYTES_MAX: usize = 64 << 10;
+    pub const BYTES_MAX: usize = BLOCK_BYTES_MAX;
+}
+
+impl From<Block> for NewBlock {
+    fn from(block: Block) -> NewBlock {
+        let Block { meta, bytes } = block;
+        let info = BlockInfo {
+            key: BlockKey::from(&meta.id),
+            end: meta.end,
+            count: meta.count,
+            sealed_at: meta.sealed_at,
+            digest: meta.digest,
+            bytes: meta.bytes,
+            crc: 0,
+        };
+        NewBlock { info, bytes }
+    }
 }
 
 /// The blocks of this peer. Cheap to clone.
@@ -161,6 +201,13 @@ impl Blocks {
                 Ok(())
             })
             .await
+    }
+}
+
+impl BlockSource for Blocks {
+    fn get(&self, id: &BlockId) -> Result<Option<Arc<[u8]>>, series::Error> {
+        Blocks::get(self, &BlockKey::from(id))
+            .map_err(|error| series::Error::Source { what: id.to_string(), source: Box::new(error) })
     }
 }
 

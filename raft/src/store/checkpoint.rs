@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::database::sled_error;
 use super::{Applied, Error};
 use crate::codec::{self, FormatKind};
-use crate::state::RowChange;
+use crate::series::RowChange;
 
 /// The most bytes of a row's value that lie under one key.
 pub(super) const PART_BYTES_MAX: usize = 48 << 10;

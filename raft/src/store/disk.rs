@@ -12,7 +12,7 @@ use super::database::{Database, Worker, open_sled, recover_dir};
 use super::snapshot::{self, Incoming, Manifest, SnapshotHandle, Snapshots};
 use super::wal::WalState;
 use super::{Applied, BlockKey, Error, Fatal, files};
-use crate::state::RowChange;
+use crate::series::Drain;
 
 /// A file below this size is never copied to make it smaller.
 const COMPACT_MINIMUM_BYTES: u64 = 256 << 20;
@@ -53,10 +53,8 @@ pub enum Opened {
 
 /// What changed since the last checkpoint.
 pub struct Changes {
-    /// The rows.
-    pub rows: Vec<RowChange>,
-    /// Blocks that the state no longer names; deleted some time after the rows are durable.
-    pub unwanted_blocks: Vec<BlockKey>,
+    /// The rows, and the blocks that may go some time after the rows are durable.
+    pub drain: Drain,
     /// How far the state has come.
     pub applied: Applied,
 }
@@ -282,12 +280,12 @@ fn write_checkpoint(
     changes: Changes,
     checkpointed: &watch::Sender<u64>,
 ) -> Result<(), Error> {
-    let Changes { rows, unwanted_blocks, applied } = changes;
+    let Changes { drain: Drain { rows, deletions }, applied } = changes;
     let next_index = applied.next_index();
     worker.rows.write(rows, applied)?;
     worker.sync()?;
     // Only now: after a crash the rows before would still want them.
-    worker.deletions.add(unwanted_blocks, &worker.pins);
+    worker.deletions.add(deletions.iter().map(BlockKey::from), &worker.pins);
     checkpointed.send_replace(next_index);
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::snapshot;
 use super::wal::WalState;
 use super::*;
 use crate::consensus::LogPosition;
-use crate::state::RowChange;
+use crate::series::{BlockId, Drain, RowChange};
 
 type Content = (BTreeMap<Vec<u8>, Vec<u8>>, Vec<BlockKey>, Applied);
 
@@ -53,7 +53,7 @@ fn row(key: u32, value: Vec<u8>) -> RowChange {
 }
 
 fn changes(index: u64, rows: Vec<RowChange>) -> Changes {
-    Changes { rows, unwanted_blocks: Vec::new(), applied: applied(index) }
+    Changes { drain: Drain { rows, deletions: Vec::new() }, applied: applied(index) }
 }
 
 fn key(n: u32) -> BlockKey {
@@ -79,7 +79,7 @@ async fn fill(store: &Store, index: u64, rows: u32, blocks: u32) {
 
 async fn snapshot_of(store: &Store) -> SnapshotHandle {
     let applied = content(store).await.2;
-    let nothing = || Changes { rows: Vec::new(), unwanted_blocks: Vec::new(), applied };
+    let nothing = || Changes { drain: Drain { rows: Vec::new(), deletions: Vec::new() }, applied };
     store.begin_snapshot(nothing).await.unwrap().wait().await.unwrap()
 }
 
@@ -320,7 +320,8 @@ async fn a_snapshot_keeps_its_blocks_while_it_is_held() {
     let store = ready(dir.path());
     fill(&store, 9, 3, 4).await;
     let old = snapshot_of(&store).await;
-    let unwanted = Changes { rows: vec![], unwanted_blocks: vec![key(1), key(2)], applied: applied(20) };
+    let deletions = [1, 2].map(|n| BlockId::from_key(&key(n).0).unwrap()).to_vec();
+    let unwanted = Changes { drain: Drain { rows: vec![], deletions }, applied: applied(20) };
     store.checkpoint(|| unwanted).await.unwrap();
     let id = old.manifest().id();
     let new = snapshot_of(&store).await;

@@ -129,6 +129,9 @@ async fn without_a_majority_nothing_is_acknowledged() {
     assert!(matches!(error, EngineError::Unknown(_)), "{error:?}");
     let error = fleet.peer(leader).engine().read_index(Instant::now() + Duration::from_secs(1)).await;
     assert!(matches!(error, Err(EngineError::Unavailable(_))), "{error:?}");
+    // Nobody is told that there is a leader.
+    let mut leadership = fleet.peer(leader).engine().leadership();
+    tokio::time::timeout(PATIENCE, leadership.wait_for(|now| now.leader.is_none())).await.unwrap().unwrap();
 }
 
 fn applicant(name: &str) -> Applicant {
