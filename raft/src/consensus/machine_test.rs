@@ -270,6 +270,8 @@ async fn upkeep_checkpoints_and_asks_for_snapshots_by_size() {
     apply(&mut parts.machine, vec![file(1, "large", 100_000)]).await;
     tokio::time::timeout(patience, asked.notified()).await.unwrap();
     running.abort();
+    // It holds the store until then.
+    assert!(running.await.unwrap_err().is_cancelled());
     let object =
         |state: &crate::state::State| state.object(Kind::File, &Name::new("large").unwrap()).is_some();
     assert!(parts.machine.replica().read(object));

@@ -19,6 +19,8 @@ mod runtime;
 mod service;
 mod timers;
 mod transfer;
+#[cfg(test)]
+mod raft_test;
 mod types;
 mod upkeep;
 mod wire;
