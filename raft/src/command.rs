@@ -27,6 +27,9 @@ pub struct Proposal {
 pub enum Command {
     /// Moves the replicated clock; proposed by the leader, at least every second. Deadlines pass here.
     Tick {
+        /// The term in which the proposer leads. A tick of an earlier term than one applied before is refused: the
+        /// time it tells of has passed for the new leader too.
+        term: u64,
         /// Whether it is the leader's first since it was elected: every session gets a full life once more.
         first: bool,
         /// Monotonic time since the leader's own last tick, in ms; 0 for its first. At most 2,000.
@@ -142,6 +145,13 @@ pub enum Command {
         index: u64,
         /// [`crate::state::State::digest`].
         digest: [u8; 32],
+    },
+    /// A peer is reached elsewhere than before; membership follows.
+    MovePeer {
+        /// The peer.
+        peer: PeerId,
+        /// Where other peers reach it now.
+        peer_addr: String,
     },
 }
 

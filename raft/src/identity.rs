@@ -121,6 +121,8 @@ pub enum Origin {
     Bootstrap,
     /// It joined.
     Join,
+    /// It began the control plane from a backup of another.
+    Restore,
 }
 
 /// This peer's certificate and what vouches for it, in DER.

@@ -5,6 +5,7 @@
 //! or an unordered map. Other packages come in through [`handle`] alone. `DESIGN.md` tells the life of a
 //! command, the formats and their versions, and what survives which crash.
 
+pub mod backup;
 pub mod codec;
 pub mod command;
 pub mod consensus;

@@ -5,9 +5,11 @@
 //! [`Peer::shutdown`] ends it in order.
 
 mod admission;
+mod backups;
 mod config;
 mod error;
 mod loops;
+mod restore;
 mod start;
 
 use std::path::Path;
@@ -20,8 +22,10 @@ use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub use backups::Backups;
 pub use config::PeerConfig;
 pub use error::{Error, Stopped};
+pub use restore::restore;
 
 use self::start::start;
 use crate::command::{Command, Outcome, Proposal};
@@ -33,8 +37,9 @@ use crate::network::certificate::{self, Authority};
 use crate::network::join::{self, Applicant, JoinToken};
 use crate::replica::Replica;
 use crate::secrets::Keyring;
+use crate::series::BlockSource;
 use crate::store::wal::{Expected, Wal};
-use crate::store::{self, Blocks};
+use crate::store::{self, Blocks, Space, Store};
 
 /// How long a join is tried while the control plane can't decide.
 const JOIN_PATIENCE: Duration = Duration::from_secs(60);
@@ -49,9 +54,11 @@ pub struct Peer {
     authority: Arc<Authority>,
     keyring: Arc<Keyring>,
     replica: Arc<Replica>,
-    blocks: Blocks,
+    store: Store,
     consensus: Arc<Consensus>,
     stopped: watch::Receiver<Option<Stopped>>,
+    space: watch::Receiver<Space>,
+    own: Arc<loops::Parts>,
     upkeep: Upkeep,
     /// Dropped with the peer, it ends all loops.
     stop: DropGuard,
@@ -217,7 +224,7 @@ impl Peer {
 
     /// Sealed blocks of samples, as they are stored.
     pub fn blocks(&self) -> &Blocks {
-        &self.blocks
+        self.store.blocks()
     }
 
     /// Agreement.
@@ -226,14 +233,18 @@ impl Peer {
     }
 
     /// The door for other packages.
-    pub fn handle(&self) -> Handle {
-        let blocks = Arc::new(self.blocks.clone());
+    pub fn handle(&self, blocks: Arc<dyn BlockSource>) -> Handle {
         Handle::new(Arc::clone(&self.replica), self.engine(), blocks, Arc::clone(&self.keyring))
     }
 
     /// Why it has stopped by itself, once it has; then call [`Peer::shutdown`].
     pub fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
         self.stopped.clone()
+    }
+
+    /// Whether there is room on the disk; without it this peer takes no writes.
+    pub fn space(&self) -> watch::Receiver<Space> {
+        self.space.clone()
     }
 
     /// Makes a right to join. Valid once this has returned, for `life` (at most an hour) on the replicated clock.
@@ -248,6 +259,16 @@ impl Peer {
         match submit(&self.consensus, None, command, Instant::now() + crate::handle::PATIENCE).await? {
             Ok(_) => Ok(token),
             Err(rejection) => Err(EngineError::Refused(rejection.message)),
+        }
+    }
+
+    /// What makes backups, for whoever serves them.
+    pub fn backups(&self) -> Backups {
+        Backups {
+            control_plane: self.identity.control_plane,
+            consensus: Arc::clone(&self.consensus),
+            replica: Arc::clone(&self.replica),
+            store: self.store.clone(),
         }
     }
 
@@ -272,7 +293,7 @@ impl Peer {
     /// Ends it in order: leadership goes elsewhere, Raft stops, connections close, a last checkpoint is written.
     /// Takes little more than `grace`, plus the time of the checkpoint.
     pub async fn shutdown(self, grace: Duration) {
-        let Peer { consensus, stop, loops, runtime, upkeep, wal, data, .. } = self;
+        let Peer { consensus, own, stop, loops, runtime, upkeep, wal, data, .. } = self;
         let raft = Arc::clone(&consensus);
         // On the runtime that its timers and connections live on.
         let ended = runtime.handle().spawn(async move { raft.shutdown(grace).await });
@@ -285,7 +306,7 @@ impl Peer {
         if let Err(error) = upkeep.checkpoint().await {
             warn!(error = error.chain(), "no checkpoint was written before stopping");
         }
-        drop(consensus);
+        drop((consensus, own));
         runtime.stop().await;
         let closed = tokio::task::spawn_blocking(move || drop(wal));
         let _ = closed.await;

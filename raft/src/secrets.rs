@@ -89,6 +89,11 @@ impl Keyring {
         Ok(Keyring { current: 1, keys: BTreeMap::from([(1, key)]), authority_key })
     }
 
+    /// The same keys for another control plane, with its certificate authority's key.
+    pub fn with_authority(&self, authority_key: SecretBytes) -> Keyring {
+        Keyring { authority_key, ..self.clone() }
+    }
+
     /// The certificate authority's private key, PKCS #8.
     pub fn authority_key(&self) -> &SecretBytes {
         &self.authority_key

@@ -72,7 +72,7 @@ impl Solo {
             left -= step;
             let wall = handle.read(|state| state.clock().wall.0) + i64::try_from(step).unwrap_or(0);
             let delta_ms = u32::try_from(step).unwrap_or(1000);
-            let tick = Command::Tick { first: false, delta_ms, wall: Timestamp(wall) };
+            let tick = Command::Tick { term: 1, first: false, delta_ms, wall: Timestamp(wall) };
             if let Some((peer, epoch)) =
                 handle.read(|state| state.sessions().next().map(|(p, s)| (p, s.epoch)))
             {

@@ -44,6 +44,8 @@ pub(super) struct Inner {
     /// Places for commands.
     pub(super) commands: Arc<Semaphore>,
     pub(super) shells: shell::Shells,
+    /// Shared by all connections to the node, one after the other.
+    pub(super) orphans: Arc<shell::Orphans>,
     retired: AtomicBool,
     uses: AtomicUsize,
     last_used: Mutex<Instant>,
@@ -147,11 +149,13 @@ impl Inner {
         dialer: Arc<Dialer>,
         dialled: super::dial::Dialled,
         via: Option<Connection>,
+        orphans: Arc<shell::Orphans>,
     ) -> Arc<Self> {
         let options = &dialer.options;
         Arc::new(Self {
             commands: Arc::new(Semaphore::new(options.commands_per_connection.max(1))),
             shells: shell::Shells::new(options.shells_per_connection.max(1)),
+            orphans,
             endpoint,
             handle: dialled.handle,
             cut: dialled.cut,
@@ -292,6 +296,20 @@ impl Inner {
         }
     }
 
+    /// A second connection to the same node, for when this one has no session left to end something with. Its user closes it.
+    pub(super) async fn another(&self) -> Option<Arc<Self>> {
+        match self.dialer.dial(&self.endpoint, self.via.as_ref()).await {
+            Ok(dialled) => {
+                let (endpoint, dialer) = (self.endpoint.clone(), self.dialer.clone());
+                Some(Self::new(endpoint, dialer, dialled, self.via.clone(), self.orphans.clone()))
+            }
+            Err(error) => {
+                debug!(host = %self.endpoint.address(), %error, "no connection to end a process with");
+                None
+            }
+        }
+    }
+
     /// Runs a short piece of shell of ours beside everything else, for ending what went wrong: on this connection or, when
     /// the server has no place left, on a new one. Answers whether it ran.
     pub(super) async fn run_aside(self: &Arc<Self>, script: &str) -> bool {
@@ -302,22 +320,13 @@ impl Inner {
                 Err(OpenError::Other(_)) => return false,
                 Err(OpenError::Full) => {}
             }
-            match self.dialer.dial(&self.endpoint, self.via.as_ref()).await {
-                Ok(dialled) => {
-                    let aside =
-                        Self::new(self.endpoint.clone(), self.dialer.clone(), dialled, self.via.clone());
-                    let ran = match aside.open(command).await {
-                        Ok(session) => ended_well(session).await,
-                        Err(_) => false,
-                    };
-                    aside.close();
-                    ran
-                }
-                Err(error) => {
-                    debug!(host = %self.endpoint.address(), %error, "no connection to end a process with");
-                    false
-                }
-            }
+            let Some(aside) = self.another().await else { return false };
+            let ran = match aside.open(command).await {
+                Ok(session) => ended_well(session).await,
+                Err(_) => false,
+            };
+            aside.close();
+            ran
         })
         .await;
         match ran {

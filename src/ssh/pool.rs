@@ -27,7 +27,7 @@ use super::endpoint::{Endpoint, Identity};
 use super::error::Error;
 use super::exec::{Request, Running, probe::Probe};
 use super::host_keys::HostKeys;
-use super::shell::{CheckLimits, CheckOutput};
+use super::shell::{CheckLimits, CheckOutput, Orphans};
 
 /// Jump hosts in a row.
 const JUMPS_MAX: usize = 8;
@@ -118,8 +118,21 @@ struct Slot {
     failures: u32,
     /// After a failure: when to dial again, and what went wrong.
     put_off: Option<(Instant, Error)>,
+    orphans: Arc<Orphans>,
 }
 
+/// One dial to be made.
+struct Dial {
+    key: Key,
+    identity: Identity,
+    endpoint: Arc<Endpoint>,
+    orphans: Arc<Orphans>,
+    urgency: Urgency,
+    depth: usize,
+    cancel: CancellationToken,
+}
+
+/// One dial that is being made.
 struct Dialling {
     result: watch::Receiver<DialResult>,
     cancel: CancellationToken,
@@ -127,7 +140,7 @@ struct Dialling {
 
 impl Slot {
     fn new(identity: Identity) -> Self {
-        Self { identity, ready: None, dialling: None, failures: 0, put_off: None }
+        Self { identity, ready: None, dialling: None, failures: 0, put_off: None, orphans: Arc::default() }
     }
 
     /// Ends whatever there is.
@@ -321,27 +334,27 @@ impl Shared {
         let (send, result) = watch::channel(None);
         let cancel = self.shut_down.child_token();
         slot.dialling = Some(Dialling { result: result.clone(), cancel: cancel.clone() });
-        let (this, key, endpoint) = (self.clone(), key.clone(), endpoint.clone());
-        tokio::spawn(async move { this.dial(key, identity, endpoint, urgency, depth, send, cancel).await });
+        let dial = Dial {
+            key: key.clone(),
+            identity,
+            endpoint: endpoint.clone(),
+            orphans: slot.orphans.clone(),
+            urgency,
+            depth,
+            cancel,
+        };
+        let this = self.clone();
+        tokio::spawn(async move { this.dial(dial, send).await });
         Ok(Found::Dialling(result))
     }
 
-    #[allow(clippy::too_many_arguments)] // The body of one spawned future, called in one place.
-    async fn dial(
-        self: Arc<Self>,
-        key: Key,
-        identity: Identity,
-        endpoint: Arc<Endpoint>,
-        urgency: Urgency,
-        depth: usize,
-        send: watch::Sender<DialResult>,
-        cancel: CancellationToken,
-    ) {
+    async fn dial(self: Arc<Self>, dial: Dial, send: watch::Sender<DialResult>) {
         let limit = self.dialer.options.dial_timeout;
+        let endpoint = &dial.endpoint;
         let dialled = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(Error::ShutDown),
-            dialled = timeout(limit, self.reach(&endpoint, urgency, depth)) => dialled.unwrap_or_else(|_| {
+            () = dial.cancel.cancelled() => Err(Error::ShutDown),
+            dialled = timeout(limit, self.reach(&dial)) => dialled.unwrap_or_else(|_| {
                 let what = "connecting, with the wait for its turn (nothing was started)".to_owned();
                 Err(Error::Timeout { host: endpoint.address(), what, after: limit })
             }),
@@ -352,8 +365,8 @@ impl Shared {
         {
             let mut slots = self.slots.lock();
             // The slot may have been closed or given another endpoint meanwhile; then nobody is to find this.
-            match slots.get_mut(&key) {
-                Some(slot) if slot.identity == identity && !cancel.is_cancelled() => {
+            match slots.get_mut(&dial.key) {
+                Some(slot) if slot.identity == dial.identity && !dial.cancel.is_cancelled() => {
                     slot.dialling = None;
                     match &dialled {
                         Ok(inner) => {
@@ -371,23 +384,23 @@ impl Shared {
                 }
             }
         }
+        if let Ok(inner) = &dialled {
+            Orphans::reap(inner);
+        }
         let _ = send.send(Some(dialled));
     }
 
-    async fn reach(
-        self: &Arc<Self>,
-        endpoint: &Arc<Endpoint>,
-        urgency: Urgency,
-        depth: usize,
-    ) -> Result<Arc<Inner>, Error> {
+    async fn reach(self: &Arc<Self>, dial: &Dial) -> Result<Arc<Inner>, Error> {
+        let endpoint = &dial.endpoint;
         let via = match &endpoint.jump {
             Some(jump) => {
-                Some(Self::connection(self, Key::Jump(jump.identity()), jump, urgency, depth + 1).await?)
+                let key = Key::Jump(jump.identity());
+                Some(Self::connection(self, key, jump, dial.urgency, dial.depth + 1).await?)
             }
             None => None,
         };
         let dialled = self.dialer.dial(endpoint, via.as_ref()).await?;
-        Ok(Inner::new(endpoint.clone(), self.dialer.clone(), dialled, via))
+        Ok(Inner::new(endpoint.clone(), self.dialer.clone(), dialled, via, dial.orphans.clone()))
     }
 
     fn sweep(&self) {
@@ -396,6 +409,7 @@ impl Shared {
             slot.drop_if_dead(options);
             if let Some((inner, _)) = &slot.ready {
                 inner.shells.close_spare();
+                Orphans::reap(inner);
                 if inner.idle_for() < options.idle_close {
                     return true;
                 }

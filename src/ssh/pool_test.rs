@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::exec::Request;
-use super::super::testing::{KeyKind, Setup, Sshd, eventually, pool, quick_options};
+use super::super::testing::{
+    KeyKind, OWN_PASSWORD, Setup, Sshd, eventually, pool, quick_options, with_own_user,
+};
 use super::super::{
-    Auth, CheckLimits, Connection, Endpoint, Error, HostKeyError, HostKeyPolicy, Options, Pool, Urgency,
+    Auth, CheckLimits, Connection, Endpoint, Error, HostKeyError, HostKeyPolicy, HostKeys,
+    HostKeysUnavailable, MemoryHostKeys, Options, Pool, Urgency,
 };
 
 async fn connect(pool: &Pool, endpoint: Endpoint) -> Result<Connection, Error> {
@@ -356,4 +359,99 @@ async fn two_peers_that_see_a_host_first_agree_on_its_key() {
     assert_eq!(record.all(&sshd.host, sshd.port).len(), 1);
     first.shutdown().await;
     second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passwords_log_in_and_wrong_ones_do_not() {
+    let config = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect();
+    let table: [(&str, Vec<String>); 2] = [
+        ("password", config(&["PasswordAuthentication yes"])),
+        ("keyboard-interactive", config(&["UsePAM yes", "KbdInteractiveAuthentication yes"])),
+    ];
+    for (name, config) in table {
+        let Some((sshd, user)) = with_own_user(Setup { config, ..Setup::default() }, "ALL=(ALL) ALL") else {
+            return;
+        };
+        for (password, good) in [(OWN_PASSWORD, true), ("wrong", false)] {
+            let (pool, _) = pool(quick_options());
+            let auth = Auth { password: Some(password.into()), ..Auth::default() };
+            let result = connect(&pool, Endpoint { user: user.name.clone(), auth, ..sshd.endpoint() }).await;
+            match result {
+                Ok(_) => assert!(good, "{name}"),
+                Err(Error::AuthFailed { detail, .. }) => {
+                    assert!(!good && detail.contains(name), "{name}: {detail}")
+                }
+                Err(other) => panic!("{name}: {other}"),
+            }
+            pool.shutdown().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_nodes_on_one_server_are_dialled_few_at_a_time() {
+    // More than five at once are dropped.
+    let sshd = Sshd::start(Setup { config: vec!["MaxStartups 5:100:5".into()], ..Setup::default() });
+    let (pool, _) = pool(quick_options());
+    let endpoint = Arc::new(sshd.endpoint());
+    let dials: Vec<_> = (0..30)
+        .map(|nr| {
+            let (pool, endpoint) = (pool.clone(), endpoint.clone());
+            tokio::spawn(async move { pool.connection(&format!("n{nr}"), &endpoint, Urgency::Now).await })
+        })
+        .collect();
+    for dial in dials {
+        dial.await.unwrap().unwrap();
+    }
+    assert_eq!(pool.open_connections(), 30);
+    pool.shutdown().await;
+}
+
+/// A record that somebody else is always faster to write to, or that is not there.
+struct Contested(Option<String>);
+
+#[async_trait::async_trait]
+impl HostKeys for Contested {
+    async fn recorded(&self, _: &str, _: u16) -> Result<Vec<String>, HostKeysUnavailable> {
+        Ok(Vec::new())
+    }
+
+    async fn record_first(&self, _: &str, _: u16, _: &str) -> Result<Vec<String>, HostKeysUnavailable> {
+        match &self.0 {
+            Some(key) => Ok(vec![key.clone()]),
+            None => Err(HostKeysUnavailable("no leader is known".into())),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_loses_the_race_for_the_record_must_match_the_winner() {
+    let (sshd, other) = (Sshd::start(Setup::default()), Sshd::start(Setup::default()));
+    let connect_with = |record: Contested| {
+        let endpoint = sshd.endpoint();
+        async move { connect(&Pool::new(quick_options(), Arc::new(record)), endpoint).await }
+    };
+    connect_with(Contested(Some(sshd.host_key(KeyKind::Ed25519)))).await.unwrap();
+    let error = connect_with(Contested(Some(other.host_key(KeyKind::Ed25519)))).await.unwrap_err();
+    assert!(matches!(error, Error::HostKey(HostKeyError::Changed { .. })), "{error:?}");
+    let error = connect_with(Contested(None)).await.unwrap_err();
+    assert!(error.to_string().contains("no leader is known"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_jump_hosts_are_refused() {
+    let pool = Pool::new(quick_options(), Arc::new(MemoryHostKeys::default()));
+    let leaf = Endpoint {
+        host: "127.0.0.1".into(),
+        port: 1,
+        user: "u".into(),
+        auth: Auth::default(),
+        host_key: HostKeyPolicy::Strict,
+        jump: None,
+    };
+    let mut endpoint = leaf.clone();
+    for _ in 0..20 {
+        endpoint = Endpoint { jump: Some(Arc::new(endpoint)), ..leaf.clone() };
+    }
+    assert!(matches!(connect(&pool, endpoint).await, Err(Error::Invalid(_))));
 }

@@ -15,7 +15,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -36,7 +36,7 @@ use crate::model::PeerId;
 use crate::network::client::{CallError, Lane, Link};
 use crate::network::frame::GROUP;
 use crate::network::links::Links;
-use crate::network::message::{FailureCode, Ping, Pong};
+use crate::network::message::{FailureCode, Pong};
 use crate::replica::Replica;
 use crate::store::{Fatal, Space};
 
@@ -157,7 +157,7 @@ impl Consensus {
             replica: parts.replica,
             snapshots: parts.snapshots,
             links: parts.links,
-            pub(super) leadership: watch::Sender::new(Leadership { local: parts.local, leader: None, term: 0 }),
+            leadership: watch::Sender::new(Leadership { local: parts.local, leader: None, term: 0 }),
             statuses: Mutex::default(),
             seeds: parts.seeds,
             forward,
@@ -246,6 +246,7 @@ impl Consensus {
         let metrics = metrics.borrow_watched();
         Pong {
             term: metrics.current_term,
+            leader: self.leadership.borrow().leader,
             last_log: metrics.last_log_index.unwrap_or(0),
             applied: self.replica.applied(),
             refuses: self.refuses(),
@@ -368,7 +369,7 @@ impl Engine for Consensus {
         let mut reason = "no leader is known".to_string();
         loop {
             let now = *leadership.borrow_and_update();
-            if let Some(leader) = now.leader {
+            if let Some(leader) = now.leader.or_else(|| self.rumoured_leader()) {
                 let attempt = tokio::select! {
                     biased;
                     attempt = self.try_propose(leader, &payload, deadline) => attempt,

@@ -153,6 +153,14 @@ impl Consensus {
         }
     }
 
+    /// Who leads, as others say: for a peer that the leader does not reach, say because it has moved.
+    pub(super) fn rumoured_leader(&self) -> Option<PeerId> {
+        let statuses = self.statuses.lock();
+        let known = statuses.values().filter(|status| status.is_alive() && status.pong.leader.is_some());
+        let newest = known.max_by_key(|status| status.pong.term)?;
+        newest.pong.leader.filter(|leader| *leader != self.local)
+    }
+
     /// The other voter that lives, takes writes, and has most of the log.
     pub(super) fn best_successor(&self) -> Option<PeerId> {
         let voters: Vec<u64> = self.metrics().membership_config.membership().voter_ids().collect();

@@ -14,20 +14,22 @@ mod machine;
 mod machine_test;
 mod membership;
 mod network;
+#[cfg(test)]
+mod raft_test;
 mod reads;
 mod runtime;
 mod service;
 mod timers;
 mod transfer;
-#[cfg(test)]
-mod raft_test;
 mod types;
 mod upkeep;
 mod wire;
 
 pub use engine::{Consensus, Error, PROPOSAL_BYTES_MAX, Parts};
 pub use log::LogStore;
+pub(crate) use machine::read_state;
 pub use machine::{Digest, Machine, SnapshotBuilder, snapshot_of};
+pub use membership::why_needed;
 pub use runtime::RaftRuntime;
 pub use service::{Admission, PeerService};
 pub use timers::Timers;

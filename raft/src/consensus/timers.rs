@@ -15,16 +15,19 @@ impl Default for Timers {
     /// A dead leader is replaced within about a quarter of a second.
     fn default() -> Self {
         Timers {
-            heartbeat: Duration::from_millis(25),
-            election_min: Duration::from_millis(90),
-            election_max: Duration::from_millis(130),
+            heartbeat: Duration::from_millis(20),
+            election_min: Duration::from_millis(70),
+            election_max: Duration::from_millis(100),
         }
     }
 }
 
 impl Timers {
     /// How openraft is to run.
-    pub(super) fn raft_config(self, log_entries_kept: u64) -> Result<openraft::Config, openraft::ConfigError> {
+    pub(super) fn raft_config(
+        self,
+        log_entries_kept: u64,
+    ) -> Result<openraft::Config, openraft::ConfigError> {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         openraft::Config {
             cluster_name: "rscaler".to_string(),
@@ -40,4 +43,3 @@ impl Timers {
         .validate()
     }
 }
-

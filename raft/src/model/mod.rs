@@ -20,6 +20,7 @@ mod settings;
 mod task;
 mod time;
 mod trigger;
+mod trigger_state;
 mod value;
 
 pub use crate::series::{SeriesId, SeriesKey};
@@ -38,4 +39,7 @@ pub use settings::Settings;
 pub use task::{Attempt, Executor, OutputChunk, OutputTotals, Stream, Task, TaskState};
 pub use time::{Clock, Elapsed, Timestamp};
 pub use trigger::{Aggregate, Condition, Matching, NoData, OnFailure, Operator, Per, Step, Target, Trigger};
+pub use trigger_state::{
+    Bell, BellReport, Held, Phase, Subject, SubjectReport, Tracked, TriggerReport, Watched,
+};
 pub use value::Value;

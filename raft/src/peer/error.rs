@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use crate::model::PeerId;
 use crate::network::{certificate, join, tls};
-use crate::{consensus, identity, secrets, store};
+use crate::{backup, consensus, identity, secrets, store};
 
 /// Why a peer can't run.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,9 @@ pub enum Error {
     /// Agreement could not begin.
     #[error(transparent)]
     Consensus(#[from] consensus::Error),
+    /// A backup that is not one.
+    #[error("could not restore from the backup")]
+    Backup(#[from] backup::Error),
     /// The control plane was not founded.
     #[error("the control plane could not be founded: {0}")]
     Founding(String),

@@ -10,9 +10,7 @@ use tracing::warn;
 
 use super::admission::Admitter;
 use super::{Error, Ground, Peer, loops};
-use crate::consensus::{
-    Consensus, LogStore, Machine, Parts, PeerService, RaftRuntime, Snapshots, Upkeep,
-};
+use crate::consensus::{Consensus, LogStore, Machine, Parts, PeerService, RaftRuntime, Snapshots, Upkeep};
 use crate::identity::{DataDir, Identity, Origin};
 use crate::model::PeerId;
 use crate::network::certificate::Authority;
@@ -108,7 +106,7 @@ pub(super) async fn start(ground: Ground, identity: Identity, expected: Expected
     }
 
     let (stopped_sender, stopped) = watch::channel(None);
-    let parts = loops::Parts {
+    let own = Arc::new(loops::Parts {
         identity: identity.clone(),
         addr: addr.clone(),
         api_url: config.api_url.clone(),
@@ -121,8 +119,9 @@ pub(super) async fn start(ground: Ground, identity: Identity, expected: Expected
         fatal,
         digests,
         stopped: stopped_sender,
-    };
-    parts.spawn(&loops, &stop, &raft_runtime);
+    });
+    own.spawn(&loops, &stop, &raft_runtime);
+    let space_left = space.subscribe();
     let raft = Arc::clone(&consensus);
     spawn_until(&loops, &stop, upkeep_loop.run(move || trigger_snapshot(Arc::clone(&raft))));
     spawn_until(&loops, &stop, space.run());
@@ -133,9 +132,11 @@ pub(super) async fn start(ground: Ground, identity: Identity, expected: Expected
         authority,
         keyring,
         replica,
-        blocks: store.blocks().clone(),
+        store,
         consensus,
         stopped,
+        space: space_left,
+        own,
         upkeep,
         stop: stop.drop_guard(),
         loops,
@@ -169,7 +170,11 @@ fn new_boot() -> Result<u128, secrets::Error> {
 }
 
 /// Opens log and state, which reads the disk.
-async fn open_store(data: &DataDir, expected: Expected, fatal: Fatal) -> Result<(Arc<Wal>, Opened), Error> {
+pub(super) async fn open_store(
+    data: &DataDir,
+    expected: Expected,
+    fatal: Fatal,
+) -> Result<(Arc<Wal>, Opened), Error> {
     let dir = data.path().to_path_buf();
     let open = tokio::task::spawn_blocking(move || {
         let wal = Wal::open(&WalConfig::new(dir.join("log")), expected, fatal.clone())?;

@@ -245,7 +245,7 @@ fn header(id: BlockId, bytes: usize, reader: &mut Reader<'_>) -> Result<BlockMet
 }
 
 /// Where stored blocks are read from.
-pub trait BlockSource {
+pub trait BlockSource: Send + Sync {
     /// The value of a block, or `None` if it is not stored (any more).
     ///
     /// # Errors

@@ -1,15 +1,28 @@
 //! What passes with time. Deadlines are judged here and nowhere else.
 
 use super::State;
-use crate::command::{Outcome, Reply};
+use crate::command::{Outcome, Rejection, Reply};
 use crate::model::{Elapsed, Timestamp};
 
 /// The most a single tick moves the clock, in ms: a leader that was suspended does not expire the world.
 const DELTA_MAX_MS: u32 = 2_000;
 
 impl State {
-    pub(super) fn tick(&mut self, index: u64, first: bool, delta_ms: u32, wall: Timestamp) -> Outcome {
+    pub(super) fn tick(
+        &mut self,
+        index: u64,
+        term: u64,
+        first: bool,
+        delta_ms: u32,
+        wall: Timestamp,
+    ) -> Outcome {
+        if term < self.globals.tick_term {
+            let newer = self.globals.tick_term;
+            return Err(Rejection::stale(format!("term {newer} ticks by now, not {term}")));
+        }
+        self.globals.tick_term = term;
         let clock = &mut self.globals.clock;
+        let before = clock.wall;
         clock.elapsed.0 += u64::from(delta_ms.min(DELTA_MAX_MS));
         clock.wall = clock.wall.max(wall);
         self.globals_changed = true;
@@ -21,6 +34,7 @@ impl State {
         self.expire_requests();
         self.expire_join_tokens();
         self.expire_samples(index);
+        self.tick_triggers(before);
         self.dispatch();
         Ok(Reply::Done)
     }

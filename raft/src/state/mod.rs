@@ -19,7 +19,23 @@ mod sessions;
 mod settings;
 mod table;
 mod tasks;
+mod triggers;
 mod validate;
+
+#[cfg(test)]
+mod apply_test;
+#[cfg(test)]
+mod config_test;
+#[cfg(test)]
+mod runs_test;
+#[cfg(test)]
+mod sessions_test;
+#[cfg(test)]
+mod tasks_test;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod triggers_test;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +48,9 @@ pub use table::Table;
 use crate::codec;
 use crate::command::{Command, Outcome, Proposal, Rejection, RejectionKind, Reply};
 use crate::model::{
-    Assignment, CheckStatus, Clock, Elapsed, Event, EventId, JoinToken, Kind, Name, Object, OutputChunk,
-    Peer, PeerId, RequestId, Run, RunId, Session, Settings, Task, TaskId,
+    Actor, Assignment, Bell, CheckStatus, Clock, Elapsed, Event, EventId, JoinToken, Kind, Name, Object,
+    OutputChunk, Peer, PeerId, RequestId, Run, RunId, Session, Settings, Subject, Task, TaskId, Timestamp,
+    Tracked, Watched,
 };
 use crate::series::{self, BlockMeta, Drain, RowChange, SeriesStore};
 
@@ -42,6 +59,9 @@ pub const SESSION_TTL: std::time::Duration = std::time::Duration::from_secs(2);
 /// How many outcomes of named requests are remembered, and for how long.
 const REQUESTS_KEPT_MAX: usize = 50_000;
 const REQUESTS_KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+/// The same for what peers ask, who try again within seconds or not at all. There is much of it, and as the first to
+/// expire it is also the first to go when the bound is reached.
+const PEER_REQUESTS_KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(300);
 /// How many finished runs are kept.
 const FINISHED_RUNS_KEPT_MAX: usize = 10_000;
 
@@ -62,9 +82,13 @@ pub struct State {
     outputs: Table<(TaskId, u64), OutputChunk>,
     events: Table<EventId, Event>,
     requests: Table<RequestId, Remembered>,
+    watched: Table<Name, Watched>,
+    tracked: Table<(Name, Subject), Tracked>,
+    bells: Table<(Name, Option<Name>), Bell>,
     series: SeriesStore,
 
     indexes: Indexes,
+    watching: triggers::Watching,
     notices: BTreeSet<Notice>,
 }
 
@@ -72,6 +96,8 @@ pub struct State {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 struct Globals {
     clock: Clock,
+    /// The term of the last tick.
+    tick_term: u64,
     next_peer: u64,
     next_session: u64,
     next_assignment: u64,
@@ -80,6 +106,8 @@ struct Globals {
     next_event: u64,
     /// The last tick at which old samples were let go.
     expired_at: Elapsed,
+    /// Since when, by the wall clock, the control plane runs without a pause.
+    resumed: Timestamp,
     settings: Settings,
     /// Serial numbers of certificates that are refused.
     revoked: BTreeSet<Vec<u8>>,
@@ -100,7 +128,7 @@ pub enum LoadError {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FileVersion {
     /// When it was put, on the replicated wall clock.
-    pub at: crate::model::Timestamp,
+    pub at: Timestamp,
     /// The content.
     pub content: std::sync::Arc<[u8]>,
 }
@@ -136,7 +164,7 @@ struct Indexes {
     /// How many tasks act on each node.
     tasks_by_node: BTreeMap<Name, u32>,
     /// Runs that have ended, in the order they ended.
-    finished_runs: BTreeSet<(crate::model::Timestamp, RunId)>,
+    finished_runs: BTreeSet<(Timestamp, RunId)>,
     /// Bytes of output kept, over all tasks.
     output_bytes: u64,
     /// Runs that have not ended.
@@ -161,6 +189,9 @@ mod prefix {
     pub(super) const OUTPUTS: u8 = b'U';
     pub(super) const EVENTS: u8 = b'E';
     pub(super) const REQUESTS: u8 = b'Q';
+    pub(super) const WATCHED: u8 = b'G';
+    pub(super) const TRACKED: u8 = b'V';
+    pub(super) const BELLS: u8 = b'B';
 }
 
 impl Default for State {
@@ -188,8 +219,12 @@ impl State {
             outputs: Table::new(prefix::OUTPUTS),
             events: Table::new(prefix::EVENTS),
             requests: Table::new(prefix::REQUESTS),
+            watched: Table::new(prefix::WATCHED),
+            tracked: Table::new(prefix::TRACKED),
+            bells: Table::new(prefix::BELLS),
             series: SeriesStore::new(),
             indexes: Indexes::default(),
+            watching: triggers::Watching::default(),
             notices: BTreeSet::new(),
         }
     }
@@ -203,7 +238,11 @@ impl State {
         }
         let outcome = self.apply_command(index, proposal);
         if let Some(request) = proposal.request {
-            self.remember(request, outcome.clone());
+            let kept_for = match proposal.actor {
+                Actor::Peer(_) => PEER_REQUESTS_KEPT_FOR,
+                _ => REQUESTS_KEPT_FOR,
+            };
+            self.remember(request, kept_for, outcome.clone());
         }
         outcome
     }
@@ -211,7 +250,9 @@ impl State {
     fn apply_command(&mut self, index: u64, proposal: &Proposal) -> Outcome {
         let actor = &proposal.actor;
         match &proposal.command {
-            Command::Tick { first, delta_ms, wall } => self.tick(index, *first, *delta_ms, *wall),
+            Command::Tick { term, first, delta_ms, wall } => {
+                self.tick(index, *term, *first, *delta_ms, *wall)
+            }
             Command::Configure(changes) => self.configure(index, actor, changes),
             Command::Samples(batch) => self.take_samples(index, batch),
             Command::Checks(batch) => self.take_checks(batch),
@@ -235,18 +276,19 @@ impl State {
             Command::RecordCertificate { peer, serial } => self.record_certificate(*peer, serial),
             Command::SetPeerRole { peer, role } => self.set_peer_role(actor, *peer, *role),
             Command::RemovePeer(peer) => self.remove_peer(actor, *peer),
+            Command::MovePeer { peer, peer_addr } => self.move_peer(*peer, peer_addr),
             Command::ChangeSettings(settings) => self.change_settings(actor, settings),
             // The machine that applies compares; state does not change.
             Command::VerifyDigest { .. } => Ok(Reply::Done),
         }
     }
 
-    fn remember(&mut self, request: RequestId, outcome: Outcome) {
+    fn remember(&mut self, request: RequestId, kept_for: std::time::Duration, outcome: Outcome) {
         while self.requests.len() >= REQUESTS_KEPT_MAX {
             let Some((_, oldest)) = self.indexes.request_expiry.pop_first() else { break };
             self.requests.remove(&oldest);
         }
-        let expires = self.globals.clock.elapsed + REQUESTS_KEPT_FOR;
+        let expires = self.globals.clock.elapsed + kept_for;
         self.indexes.request_expiry.insert((expires, request));
         self.requests.insert(request, Remembered { expires, outcome });
     }
@@ -289,6 +331,9 @@ impl State {
         self.outputs.drain_changes(out);
         self.events.drain_changes(out);
         self.requests.drain_changes(out);
+        self.watched.drain_changes(out);
+        self.tracked.drain_changes(out);
+        self.bells.drain_changes(out);
         drained
     }
 
@@ -334,6 +379,9 @@ impl State {
             prefix::OUTPUTS => self.outputs.load(rest, value)?,
             prefix::EVENTS => self.events.load(rest, value)?,
             prefix::REQUESTS => self.requests.load(rest, value)?,
+            prefix::WATCHED => self.watched.load(rest, value)?,
+            prefix::TRACKED => self.tracked.load(rest, value)?,
+            prefix::BELLS => self.bells.load(rest, value)?,
             other => {
                 return Err(codec::Error::Corrupt {
                     what: "checkpoint".to_string(),
@@ -357,6 +405,7 @@ impl State {
         for (request, remembered) in self.requests.iter() {
             self.indexes.request_expiry.insert((remembered.expires, *request));
         }
+        self.rebuild_watches();
     }
 
     /// A digest of the whole logical state, equal on peers that have applied the same entries.
@@ -376,6 +425,9 @@ impl State {
         self.outputs.digest(&mut context);
         self.events.digest(&mut context);
         self.requests.digest(&mut context);
+        self.watched.digest(&mut context);
+        self.tracked.digest(&mut context);
+        self.bells.digest(&mut context);
         context.update(&self.series.digest().to_be_bytes());
         let mut digest = [0; 32];
         digest.copy_from_slice(context.finish().as_ref());

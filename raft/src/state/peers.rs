@@ -86,6 +86,16 @@ impl State {
         Ok(Reply::Done)
     }
 
+    pub(super) fn move_peer(&mut self, peer: PeerId, peer_addr: &str) -> Outcome {
+        let Some(row) = self.peers.get_mut(&peer) else { return Err(Rejection::not_found("peer", peer)) };
+        if peer_addr.is_empty() || peer_addr.len() > 255 {
+            return Err(Rejection::new(RejectionKind::Invalid, "a peer's address takes 1 to 255 bytes"));
+        }
+        row.peer_addr = peer_addr.to_string();
+        self.notify(Notice::Peer(peer));
+        Ok(Reply::Done)
+    }
+
     pub(super) fn set_peer_role(&mut self, actor: &Actor, peer: PeerId, role: PeerRole) -> Outcome {
         let Some(row) = self.peers.get(&peer) else { return Err(Rejection::not_found("peer", peer)) };
         if row.role == role {
@@ -129,6 +139,36 @@ impl State {
             )));
         }
         Ok(())
+    }
+
+    /// Makes this the first state of a new control plane with one peer: who belonged to the old one is forgotten, and
+    /// what they had under way is lost. Not an entry of any log: restoring a backup is what comes before the first.
+    pub fn refound(&mut self, index: u64, name: &str, peer_addr: &str, api_url: &str) -> PeerId {
+        for peer in self.sessions.iter().map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.drop_peer_session(peer);
+        }
+        for peer in self.peers.iter().map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.peers.remove(&peer);
+        }
+        for hash in self.join_tokens.iter().map(|(hash, _)| *hash).collect::<Vec<_>>() {
+            self.join_tokens.remove(&hash);
+        }
+        self.globals.revoked.clear();
+        self.globals.next_peer += 1;
+        self.globals_changed = true;
+        let id = PeerId(self.globals.next_peer);
+        let peer = Peer {
+            name: name.to_string(),
+            peer_addr: peer_addr.to_string(),
+            api_url: api_url.to_string(),
+            role: PeerRole::Voter,
+            certificate_serial: Vec::new(),
+            joined: self.globals.clock.wall,
+        };
+        self.peers.insert(id, peer);
+        let message = format!("restored from a backup that reaches to entry {index}");
+        self.record(Actor::System, EventKind::PeerJoined(id), message);
+        id
     }
 
     /// Peers by id.

@@ -41,6 +41,7 @@ impl State {
             }
         }
         self.notice_samples(batch, &accepted);
+        self.observe(&accepted);
         let taken = u32::try_from(accepted.len()).unwrap_or(u32::MAX);
         let dropped = u32::try_from(batch.rows.len()).unwrap_or(u32::MAX) - taken;
         Ok(Reply::Samples { accepted: taken, dropped })
@@ -92,7 +93,10 @@ impl State {
         }
         self.globals.expired_at = now;
         let retention = self.retention();
-        self.series.expire(self.at(index), &retention);
+        let expired = self.series.expire(self.at(index), &retention);
+        if expired.series > 0 {
+            self.series_forgotten();
+        }
     }
 
     fn check_assignment(&self, node: &Name, epoch: u64) -> Result<(), Rejection> {

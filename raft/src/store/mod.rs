@@ -24,5 +24,5 @@ pub use disk::{BlockInfos, Changes, Opened, PendingSnapshot, RowSource, Store, S
 pub use error::Error;
 pub use fatal::Fatal;
 pub use membership::{Applied, MembershipRecord, StoredMembership};
-pub use snapshot::{Incoming, Manifest, Section, SectionKind, SnapshotHandle, Wanted};
+pub use snapshot::{ExportedPart, Incoming, Manifest, Section, SectionKind, SnapshotHandle, Wanted};
 pub use space::{Space, SpaceWatch};

@@ -258,6 +258,27 @@ async fn a_peer_is_not_removed_where_too_few_would_be_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_moved_is_found_again() {
+    let mut fleet = Fleet::start(3, |_| {}).await;
+    let leader = fleet.leader().await;
+    let moved = other_than(leader);
+    let before = fleet.peer(moved).addr().to_string();
+    fleet.shutdown(moved).await;
+    fleet.forget_addr(moved);
+    fleet.open(moved).await;
+    let now = fleet.peer(moved).addr().to_string();
+    assert_ne!(now, before);
+    wait_for("the new address", || async {
+        let members = fleet.peer(leader).engine().members().await;
+        let known = members.into_iter().find(|member| member.peer == PeerId(moved)).unwrap().addr;
+        if known == now { Ok(()) } else { Err(known) }
+    })
+    .await;
+    fleet.put(leader, "after").await.unwrap();
+    assert!(fleet.has(moved, "after").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_peer_starts_from_a_snapshot() {
     let mut fleet = Fleet::with(forgetful);
     fleet.bootstrap().await;

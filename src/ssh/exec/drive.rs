@@ -221,7 +221,21 @@ async fn signal_with_sudo(inner: Arc<Inner>, signal: &str, group: u32, sudo: Sud
         ..Request::new(script::KILL)
     };
     let sent = timeout(KILL_TIMEOUT, async {
-        start::begin(inner.clone(), request, Instant::now() + KILL_TIMEOUT, None).await?.wait().await
+        let soon = Instant::now() + KILL_TIMEOUT / 5;
+        match start::begin(inner.clone(), request.clone(), soon, None).await {
+            Ok(running) => running.wait().await,
+            // No session is free: on another connection then.
+            Err(refused) => {
+                let Some(another) = inner.another().await else { return Err(refused) };
+                let deadline = Instant::now() + KILL_TIMEOUT;
+                let sent = match start::begin(another.clone(), request, deadline, None).await {
+                    Ok(running) => running.wait().await,
+                    Err(error) => Err(error),
+                };
+                another.close();
+                sent
+            }
+        }
     })
     .await;
     if !matches!(sent, Ok(Ok(_))) {

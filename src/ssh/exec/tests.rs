@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::super::testing::{Setup, Sshd, eventually, is_alive, pool, quick_options, send_signal};
+use super::super::testing::{
+    Setup, Sshd, eventually, odd_seconds, pool, quick_options, send_signal, sleepers,
+};
 use super::super::{Connection, Error, Pool, Urgency};
 use super::probe::Probe;
 use super::*;
@@ -21,7 +23,11 @@ struct Node {
 
 impl Node {
     async fn start(sh: &'static str) -> Self {
-        let sshd = Sshd::start(Setup { sh: Some(sh), ..Setup::default() });
+        Self::with(Setup { sh: Some(sh), ..Setup::default() }).await
+    }
+
+    async fn with(setup: Setup) -> Self {
+        let sshd = Sshd::start(setup);
         let (pool, _) = pool(quick_options());
         let connection = pool.connection("n", &Arc::new(sshd.endpoint()), Urgency::Now).await.unwrap();
         Self { sshd, pool, connection }
@@ -59,20 +65,6 @@ fn token(name: &str) -> String {
 fn fenced(script: &str, token: &str, epoch: u64, known: Option<u64>) -> Request {
     let fence = Fence { token: token.to_owned(), epoch, known };
     Request { fence: Some(fence), ..Request::new(script) }
-}
-
-fn sleepers(mark: &str) -> Vec<u32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if text(&line).starts_with(&format!("sleep\0{mark}\0")) && is_alive(pid) {
-            found.push(pid);
-        }
-    }
-    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,14 +186,19 @@ async fn output_comes_while_the_command_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn output_that_is_not_taken_is_cut_and_the_connection_goes_on() {
     let node = Node::start("/bin/dash").await;
-    let request = Request::new("head -c 50000000 /dev/zero; echo; echo end; sleep 60");
-    let mut running = node.connection.exec(request).await.unwrap();
+    let gate = node.sshd.dir().join("gate");
+    let script = format!("head -c 50000000 /dev/zero; echo; echo end; : >{}; sleep 60", gate.display());
+    let mut running = node.connection.exec(Request::new(script)).await.unwrap();
 
     // Nobody takes the output; the other users of the connection notice nothing.
-    for _ in 0..50 {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut after = 0;
+    while after < 20 {
         let output =
             node.connection.run_check("echo 1", Duration::from_secs(5), Default::default()).await.unwrap();
         assert!(output.duration < Duration::from_secs(2), "{:?}", output.duration);
+        assert!(Instant::now() < deadline, "the output is held up");
+        after += u32::from(gate.exists());
     }
 
     let (mut kept, mut gaps) = (0, 0);
@@ -228,8 +225,8 @@ async fn too_much_output_ends_the_command() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn time_limit_ends_the_whole_group_even_if_it_ignores_term() {
-    for (nr, node) in nodes().await.into_iter().enumerate() {
-        let mark = format!("7654{nr}");
+    for node in nodes().await {
+        let mark = odd_seconds();
         let request = Request {
             timeout: Duration::from_millis(500),
             grace: Duration::from_millis(500),
@@ -262,23 +259,25 @@ async fn cancel_lets_the_script_clean_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_command_is_ended() {
+    let mark = odd_seconds();
     let node = Node::start("/bin/dash").await;
-    let running = node.connection.exec(Request::new("sleep 86419")).await.unwrap();
-    eventually("it runs", Duration::from_secs(5), || !sleepers("86419").is_empty()).await;
+    let running = node.connection.exec(Request::new(format!("sleep {mark}"))).await.unwrap();
+    eventually("it runs", Duration::from_secs(5), || !sleepers(&mark).is_empty()).await;
     drop(running);
-    eventually("it is ended", Duration::from_secs(10), || sleepers("86419").is_empty()).await;
+    eventually("it is ended", Duration::from_secs(10), || sleepers(&mark).is_empty()).await;
     node.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn process_left_behind_is_reported_and_does_not_hold_up_the_end() {
+    let mark = odd_seconds();
     let node = Node::start("/bin/dash").await;
     let started = Instant::now();
-    let (finished, stdout, _) = node.run(Request::new("sleep 24681 & echo done")).await;
+    let (finished, stdout, _) = node.run(Request::new(format!("sleep {mark} & echo done"))).await;
     assert_eq!((finished.outcome, stdout.as_str()), (Outcome::Exited(0), "done\n"));
     assert!(finished.left_processes);
     assert!(started.elapsed() < Duration::from_secs(6));
-    for pid in sleepers("24681") {
+    for pid in sleepers(&mark) {
         send_signal(pid, "KILL");
     }
     node.end().await;
@@ -312,8 +311,9 @@ async fn lost_connection_is_an_unknown_outcome_and_the_marker_tells_the_rest() {
     for mut node in nodes().await {
         let token = token("lost");
         let gate = node.sshd.dir().join("gate");
-        let script = format!("while [ ! -e {} ]; do sleep 0.05; done; exit 7", gate.display());
-        let running = node.connection.exec(fenced(&script, &token, 3, None)).await.unwrap();
+        let script = format!("echo on; while [ ! -e {} ]; do sleep 0.05; done; exit 7", gate.display());
+        let mut running = node.connection.exec(fenced(&script, &token, 3, None)).await.unwrap();
+        assert_eq!(running.next().await, Some(Output::Stdout("on\n".into())));
         node.sshd.kill_connections();
         let result = running.wait().await;
         assert!(matches!(result, Err(Error::ConnectionLost { .. })), "{result:?}");
@@ -407,14 +407,16 @@ async fn of_attempts_at_the_same_time_at_most_one_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_wrapper_leaves_an_unknown_outcome() {
     let mut node = Node::start("/bin/dash").await;
-    let token = token("unknown");
-    let running = node.connection.exec(fenced("sleep 13571", &token, 1, None)).await.unwrap();
+    let (token, mark) = (token("unknown"), odd_seconds());
+    let script = format!("echo on; sleep {mark}");
+    let mut running = node.connection.exec(fenced(&script, &token, 1, None)).await.unwrap();
+    assert_eq!(running.next().await, Some(Output::Stdout("on\n".into())));
     // As a reboot or the OOM killer would: everything on the node dies at once.
     for pid in node.sshd.processes() {
         send_signal(pid, "KILL");
     }
     assert!(running.wait().await.is_err());
-    for pid in sleepers("13571") {
+    for pid in sleepers(&mark) {
         send_signal(pid, "KILL");
     }
     node.reconnect().await;
@@ -466,6 +468,48 @@ async fn impossible_requests_are_refused_before_anything_is_sent() {
     node.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn command_takes_the_session_of_an_idle_shell_where_there_is_but_one() {
+    let node = Node::with(Setup { max_sessions: 1, ..Setup::default() }).await;
+    for _ in 0..3 {
+        node.connection.run_check("echo 1", Duration::from_secs(5), Default::default()).await.unwrap();
+        let (finished, stdout, _) = node.run(Request::new("echo 2")).await;
+        assert_eq!((finished.outcome, stdout.as_str()), (Outcome::Exited(0), "2\n"));
+    }
+    let running = node.connection.exec(Request::new("sleep 60")).await.unwrap();
+    running.cancel();
+    assert_eq!(running.wait().await.unwrap().outcome, Outcome::Cancelled);
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_has_no_shell_or_talks_at_login_is_dealt_with() {
+    let setup =
+        Setup { config: vec!["ForceCommand echo '% unknown command'; exit 1".into()], ..Setup::default() };
+    let node = Node::with(setup).await;
+    let result = node.connection.exec(Request::new("echo 1")).await;
+    assert!(
+        matches!(&result, Err(Error::Refused { detail, .. }) if detail.contains("% unknown command")),
+        "{result:?}"
+    );
+    node.end().await;
+
+    let endless = Setup { config: vec!["ForceCommand yes".into()], ..Setup::default() };
+    let node = Node::with(endless).await;
+    let result = node.connection.exec(Request::new("echo 1")).await;
+    assert!(
+        matches!(&result, Err(Error::Refused { detail, .. }) if detail.contains("prints without end")),
+        "{result:?}"
+    );
+    node.end().await;
+
+    let talkative = "ForceCommand echo 'Welcome!'; echo 'no mail' >&2; eval \"$SSH_ORIGINAL_COMMAND\"";
+    let node = Node::with(Setup { config: vec![talkative.into()], ..Setup::default() }).await;
+    let (finished, stdout, stderr) = node.run(Request::new("echo 1; echo 2 >&2")).await;
+    assert_eq!((finished.outcome, stdout.as_str(), stderr.as_str()), (Outcome::Exited(0), "1\n", "2\n"));
+    node.end().await;
+}
+
 #[test]
 fn debug_of_a_request_shows_no_secret() {
     let request = Request {
@@ -479,49 +523,24 @@ fn debug_of_a_request_shows_no_secret() {
 }
 
 mod sudo {
-    //! Against the real sudo, with users and rules that only the test's sshd sees: its mount namespace has other files in place of
-    //! `/etc/passwd`, `/etc/shadow` and `/etc/sudoers`. That takes root; others have no sudo to test.
+    //! Against the real sudo, with a user and rules that only the test's sshd sees.
 
+    use super::super::super::testing::{OWN_PASSWORD as PASSWORD, with_own_user};
     use super::*;
-    use std::process::Command;
 
-    const USER: &str = "rscaler-test";
-    const PASSWORD: &str = "it's a $ecret";
+    async fn node(rule: &str) -> Option<Node> {
+        node_with(rule, Setup::default()).await
+    }
 
     /// A node whose user may use sudo as `rule` says.
-    async fn node(rule: &str) -> Option<Node> {
-        if !rustix::process::geteuid().is_root() || !PathBuf::from("/usr/bin/sudo").exists() {
-            eprintln!("skipped: it takes root and sudo");
+    async fn node_with(rule: &str, setup: Setup) -> Option<Node> {
+        if !PathBuf::from("/usr/bin/sudo").exists() {
+            eprintln!("skipped: sudo is not installed");
             return None;
         }
-        let dir = tempfile::tempdir().unwrap().keep();
-        make_executable(&dir);
-        let hash = Command::new("openssl").args(["passwd", "-6", PASSWORD]).output().unwrap().stdout;
-        let home = dir.join("home");
-        std::fs::create_dir(&home).unwrap();
-        std::os::unix::fs::chown(&home, Some(54321), Some(54321)).unwrap();
-        let write = |name: &str, mode: u32, content: String| {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::write(dir.join(name), content).unwrap();
-            std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
-        };
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
-        write("passwd", 0o644, format!("{passwd}{USER}:x:54321:54321::{}:/bin/sh\n", home.display()));
-        let shadow = std::fs::read_to_string("/etc/shadow").unwrap();
-        write("shadow", 0o600, format!("{shadow}{USER}:{}:19000:0:99999:7:::\n", text(&hash).trim()));
-        write("sudoers", 0o440, format!("Defaults passwd_tries=3\nroot ALL=(ALL:ALL) ALL\n{USER} {rule}\n"));
-        let mounts: String = ["passwd", "shadow", "sudoers"]
-            .map(|name| format!("mount --bind {}/{name} /etc/{name} && ", dir.display()))
-            .concat();
-        let wrapper = ["unshare", "-m", "--propagation", "private", "sh", "-c"].map(String::from).into_iter();
-        let setup = Setup {
-            wrapper: wrapper.chain([format!("{mounts}exec \"$@\""), "sh".into()]).collect(),
-            ..Setup::default()
-        };
-        let sshd = Sshd::start(setup);
+        let (sshd, user) = with_own_user(setup, rule)?;
         let (pool, _) = pool(quick_options());
-        let mut endpoint = sshd.endpoint();
-        endpoint.user = USER.into();
+        let endpoint = crate::ssh::Endpoint { user: user.name, ..sshd.endpoint() };
         let connection = pool.connection("n", &Arc::new(endpoint), Urgency::Now).await.unwrap();
         Some(Node { sshd, pool, connection })
     }
@@ -583,25 +602,40 @@ mod sudo {
     #[tokio::test(flavor = "multi_thread")]
     async fn command_of_root_is_cancelled_and_timed_out() {
         let Some(node) = node("ALL=(ALL) ALL").await else { return };
-        let script = "trap '' TERM; id -u; sleep 19283; sleep 19283";
+        let mark = odd_seconds();
+        let script = format!("trap '' TERM; id -u; sleep {mark}; sleep {mark}");
         let mut running = node
             .connection
-            .exec(Request { grace: Duration::from_millis(500), ..request(script, Some(PASSWORD)) })
+            .exec(Request { grace: Duration::from_millis(500), ..request(&script, Some(PASSWORD)) })
             .await
             .unwrap();
         assert_eq!(running.next().await, Some(Output::Stdout("0\n".into())));
         running.cancel();
         assert_eq!(running.wait().await.unwrap().outcome, Outcome::Cancelled);
-        assert!(sleepers("19283").is_empty());
+        assert!(sleepers(&mark).is_empty());
 
         let limited = Request {
             timeout: Duration::from_millis(300),
             grace: Duration::from_millis(300),
-            ..request(script, Some(PASSWORD))
+            ..request(&script, Some(PASSWORD))
         };
         let finished = node.connection.exec(limited).await.unwrap().wait().await.unwrap();
         assert_eq!(finished.outcome, Outcome::TimedOut);
-        eventually("it is gone", Duration::from_secs(5), || sleepers("19283").is_empty()).await;
+        eventually("it is gone", Duration::from_secs(5), || sleepers(&mark).is_empty()).await;
+        node.end().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn command_of_root_is_cancelled_when_no_session_is_left() {
+        let setup = Setup { max_sessions: 1, ..Setup::default() };
+        let Some(node) = node_with("ALL=(ALL) ALL", setup).await else { return };
+        let mark = odd_seconds();
+        let request = request(&format!("id -u; sleep {mark}"), Some(PASSWORD));
+        let mut running = node.connection.exec(request).await.unwrap();
+        assert_eq!(running.next().await, Some(Output::Stdout("0\n".into())));
+        running.cancel();
+        assert_eq!(running.wait().await.unwrap().outcome, Outcome::Cancelled);
+        assert!(sleepers(&mark).is_empty());
         node.end().await;
     }
 

@@ -43,7 +43,8 @@ impl Isolation {
     }
 }
 
-/// Sets up a new shell, which then says `MARK nonce:ISOLATION:PID newline` on stdout. Descriptor 4 is the real stderr: what the shell
+/// Sets up a new shell, which then says `MARK nonce:ISOLATION:PID:START newline` on stdout, the last being the time at which the
+/// process started, in the kernel's ticks (`-` if unknown): with it a process id means one process for ever. Descriptor 4 is the real stderr: what the shell
 /// itself has to say about its jobs is not the check's. LVM's tools complain about descriptors they don't know unless told not to.
 pub(super) fn hello(nonce: &str) -> String {
     format!(
@@ -66,7 +67,9 @@ _E
   esac
 fi
 [ $_m = n ] && _r() {{ ( exec </dev/null 2>&4 4>&-; eval " $_s" ); _c=$?; }}
-printf '\036%s:%s:%s\n' {nonce} $_m $$
+_t=-
+if read -r _t </proc/$$/stat; then set -- ${{_t##*) }}; _t=${{20}}; set --; fi
+printf '\036%s:%s:%s:%s\n' {nonce} $_m $$ "$_t"
 "#
     )
 }
@@ -86,15 +89,70 @@ pub(super) fn check(isolation: Isolation, script: &str, nonce: &str) -> String {
     )
 }
 
-/// Kills the shell `pid`, the check it runs and what that left behind. The shell of a group kills the group itself when it ends,
-/// since only it knows which (and forgets it when it is empty: the number may then be given to somebody else).
-pub(super) fn kill(isolation: Isolation, pid: u32) -> String {
-    match isolation {
-        Isolation::Group => format!(
-            "kill -s TERM {pid} || exit 0; i=0; while kill -s 0 {pid} && [ $i -lt 20 ]; do i=$((i+1)); \
-             sleep 0.05 || sleep 1; done 2>/dev/null; kill -s KILL -- -{pid} 2>/dev/null; :"
-        ),
-        Isolation::Pipe => format!("kill -s KILL -- -{pid}"),
-        Isolation::None => format!("kill -s KILL -- -{pid} || kill -s KILL {pid}"),
+/// One kept shell on a node, whatever connection it was started on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) isolation: Isolation,
+    pub(super) pid: u32,
+    /// `None` where the node can't tell.
+    pub(super) start: Option<u64>,
+}
+
+impl Identity {
+    /// Reads what stands behind the nonce of [`hello`].
+    pub(super) fn parse(value: &[u8]) -> Option<Self> {
+        let mut parts = std::str::from_utf8(value).ok()?.split(':');
+        let isolation = Isolation::from_letter(parts.next()?.as_bytes())?;
+        // `kill` means everybody by 1 and less.
+        let pid = parts.next()?.parse().ok().filter(|pid| *pid > 1)?;
+        let start = parts.next()?.parse().ok();
+        Some(Self { isolation, pid, start })
+    }
+
+    /// Kills it, the check it runs and what that left behind. The shell of a group kills the group itself when it ends, since
+    /// only it knows which (and forgets it when it is empty: the number may then be given to somebody else).
+    pub(super) fn kill(&self) -> String {
+        let pid = self.pid;
+        match self.isolation {
+            Isolation::Group => format!(
+                "kill -s TERM {pid} && {{ i=0; while kill -s 0 {pid} && [ $i -lt 20 ]; do i=$((i+1)); \
+                 sleep 0.05 || sleep 1; done; kill -s KILL -- -{pid}; }} 2>/dev/null"
+            ),
+            Isolation::Pipe => format!("kill -s KILL -- -{pid}"),
+            Isolation::None => format!("kill -s KILL -- -{pid} || kill -s KILL {pid}"),
+        }
+    }
+
+    /// As [`Identity::kill`], but only if the process is still the one that was meant; for use some time later.
+    pub(super) fn kill_if_same(&self) -> String {
+        let (pid, Some(start)) = (self.pid, self.start) else { return String::new() };
+        let kill = self.kill();
+        format!(
+            "if read -r t </proc/{pid}/stat; then set -- ${{t##*) }}; [ \"${{20}}\" = {start} ] && {{ {kill}; }}; fi 2>/dev/null\n"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn answers_of_a_new_shell_are_read() {
+        let good = Identity { isolation: Isolation::Group, pid: 12, start: Some(345) };
+        let table: Vec<(&str, &[u8], Option<Identity>)> = vec![
+            ("all", b"g:12:345", Some(good)),
+            ("no start", b"p:12:-", Some(Identity { isolation: Isolation::Pipe, start: None, ..good })),
+            ("init", b"g:1:345", None),
+            ("everybody", b"g:0:345", None),
+            ("negative", b"g:-5:345", None),
+            ("other letter", b"x:12:345", None),
+            ("cut short", b"g:12", None),
+            ("not text", b"g:\xff:345", None),
+        ];
+        for (name, value, expected) in table {
+            assert_eq!(Identity::parse(value), expected, "{name}");
+        }
     }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::bootstrap::MARK;
 
-/// The longest value: a sign and ten digits, or `g:` and a process id.
-const VALUE_MAX: usize = 24;
+/// The longest value: a letter, a process id and a start time.
+const VALUE_MAX: usize = 48;
 
 /// One stream of one check: what is kept of it, and whether its end has come.
 #[derive(Debug)]

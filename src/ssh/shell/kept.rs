@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::channel::{Event, Session, Writer};
 use super::super::connection::Inner;
 use super::super::error::Error;
 use super::super::quote;
-use super::bootstrap::{self, Isolation};
+use super::bootstrap::{self, Identity, Isolation};
 use super::frame::Frame;
 use super::{CheckEnd, CheckLimits, CheckOutput};
 
@@ -27,8 +26,7 @@ pub(super) struct Kept {
     /// Taken only when it ends.
     session: Option<Session>,
     writer: Arc<Writer>,
-    pub(super) isolation: Isolation,
-    pid: u32,
+    pub(super) identity: Identity,
     /// Whether a check runs in it, or may have left something behind.
     in_doubt: bool,
 }
@@ -38,6 +36,38 @@ pub(super) enum Started {
     Shell(Kept),
     /// The node does not give us a POSIX shell; what it said instead.
     NoShell(String),
+}
+
+async fn wait_for_claim(mut kept: Kept, mut claimed: oneshot::Receiver<oneshot::Sender<Kept>>) {
+    let event = match &mut kept.session {
+        None => return,
+        Some(session) => tokio::select! {
+            biased;
+            by = &mut claimed => Err(by),
+            event = session.next() => Ok(event),
+        },
+    };
+    match event {
+        Ok(event) => kept.in_doubt = matches!(event, Event::Stdout(_) | Event::Stderr(_)),
+        Err(Ok(by)) => drop(by.send(kept)),
+        // Nobody wants it any more: it ends with its session.
+        Err(Err(_)) => {}
+    }
+}
+
+/// A shell that waits for its next check. Dropped, it ends.
+pub(super) struct Parked {
+    claim: oneshot::Sender<oneshot::Sender<Kept>>,
+    pub(super) since: Instant,
+}
+
+impl Parked {
+    /// The shell, unless something has happened to it meanwhile. Cancel safe: the shell ends then.
+    pub(super) async fn claim(self) -> Option<Kept> {
+        let (send, receive) = oneshot::channel();
+        self.claim.send(send).ok()?;
+        receive.await.ok()
+    }
 }
 
 /// A check's output and, if it can serve another check, the shell.
@@ -67,7 +97,7 @@ impl Kept {
                 }
             }
             if let Some(value) = stdout.value() {
-                return Ok(parse_hello(value).ok_or_else(|| "an answer we do not understand".to_owned()));
+                return Ok(Identity::parse(value).ok_or_else(|| "an answer we do not understand".to_owned()));
             }
             let (said, _) = if stdout.total() > 0 { stdout.finish() } else { stderr.finish() };
             let said: String = String::from_utf8_lossy(&said).trim().chars().take(200).collect();
@@ -81,26 +111,23 @@ impl Kept {
             }
         };
         Ok(match hello {
-            Ok((isolation, pid)) => Started::Shell(Self {
+            Ok(identity) => Started::Shell(Self {
                 connection: connection.clone(),
                 session: Some(session),
                 writer,
-                isolation,
-                pid,
+                identity,
                 in_doubt: false,
             }),
             Err(said) => Started::NoShell(said),
         })
     }
 
-    /// Whether nothing has happened to it since the last check. Output in between means that somebody else writes to it.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        let quiet = match &mut self.session {
-            Some(session) => session.next().now_or_never().is_none(),
-            None => false,
-        };
-        self.in_doubt |= !quiet;
-        quiet
+    /// Lets it wait for its next check. What it says meanwhile is read, or it would hold up the whole connection; and it puts the
+    /// shell in doubt, since somebody else must be writing on its output.
+    pub(super) fn park(self) -> Parked {
+        let (claim, claimed) = oneshot::channel();
+        tokio::spawn(wait_for_claim(self, claimed));
+        Parked { claim, since: Instant::now() }
     }
 
     /// Runs one check. `permits` are given back when it is over; if it has to be killed, when that is done.
@@ -126,7 +153,7 @@ impl Kept {
         let nonce = quote::nonce();
         let mut stdout = Frame::new(&nonce, limits.kept_bytes);
         let mut stderr = Frame::new(&nonce, limits.kept_bytes);
-        let text = bootstrap::check(self.isolation, script, &nonce);
+        let text = bootstrap::check(self.identity.isolation, script, &nonce);
         let sent = async {
             if self.writer.data_bytes(text).await.is_err() {
                 return CheckWatch::Died;
@@ -155,7 +182,7 @@ impl Kept {
             self.in_doubt = left_processes
                 || stdout.has_stray()
                 || stderr.has_stray()
-                || self.isolation == Isolation::None;
+                || self.identity.isolation == Isolation::None;
         }
         let (stdout, more_stdout) = stdout.finish();
         let (stderr, more_stderr) = stderr.finish();
@@ -209,23 +236,21 @@ async fn settle(session: &mut Session, stdout: &mut Frame, stderr: &mut Frame) -
     }
 }
 
-fn parse_hello(value: &[u8]) -> Option<(Isolation, u32)> {
-    let (letter, pid) = value.split_at_checked(1)?;
-    let isolation = Isolation::from_letter(letter)?;
-    let pid = std::str::from_utf8(pid.strip_prefix(b":")?).ok()?.parse().ok()?;
-    // `kill` means everybody by 1 and less.
-    (pid > 1).then_some((isolation, pid))
-}
-
 impl Drop for Kept {
     fn drop(&mut self) {
         let (true, Some(session)) = (self.in_doubt, self.session.take()) else { return };
         // Dropped first: what still floods in is then read while we wait for the kill.
         drop(session);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (connection, kill) = (self.connection.clone(), bootstrap::kill(self.isolation, self.pid));
-        if !connection.is_ended() {
-            runtime.spawn(async move { connection.run_aside(&kill).await });
+        let (connection, identity) = (self.connection.clone(), self.identity);
+        connection.orphans.add(identity);
+        if connection.is_ended() {
+            return;
         }
+        runtime.spawn(async move {
+            if connection.run_aside(&identity.kill()).await {
+                connection.orphans.remove(identity);
+            }
+        });
     }
 }

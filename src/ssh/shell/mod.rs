@@ -3,7 +3,7 @@
 //! A session per check costs the node a fork of sshd, a login shell with its start-up files and several packets; a check in a kept
 //! shell costs one fork. What makes that safe is described where it is done: how a check is kept from touching
 //! the next in [`bootstrap`], how the end of its output is told from its output in [`frame`], how long and how much in
-//! [`kept`], which shell a check gets in [`shells`].
+//! [`kept`], what becomes of a shell that could not be killed in [`orphans`], which shell a check gets in [`shells`].
 //!
 //! A check runs in its own subshell of `sh` in the login's environment and home directory, with empty stdin. It ends when the script
 //! ends; a process it leaves behind is killed, unless it made a session of its own (`setsid`). Its time limit
@@ -12,6 +12,7 @@
 mod bootstrap;
 mod frame;
 mod kept;
+mod orphans;
 mod raw;
 mod shells;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub(super) use orphans::Orphans;
 pub(super) use shells::{Shells, run};
 
 /// What of a check's output is kept, and when it is stopped. Each holds for stdout and stderr separately.

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use super::super::connection::{Connection, Inner, OpenError};
 use super::super::error::Error;
-use super::kept::{Kept, Started};
+use super::kept::{Kept, Parked, Started};
 use super::{CheckLimits, CheckOutput, bootstrap, raw};
 
 /// The longest script of a check.
@@ -34,7 +34,7 @@ pub(in crate::ssh) struct Shells {
     /// Places for scripts known to be slow: one less than all.
     slow_places: Arc<Semaphore>,
     /// Shells without a check, the one used last at the end.
-    idle: Mutex<Vec<(Kept, Instant)>>,
+    idle: Mutex<Vec<Parked>>,
     /// How many places there are; fewer than configured once the server turned out to allow fewer sessions.
     max: Mutex<usize>,
     /// What the node said in place of giving us a shell.
@@ -72,7 +72,7 @@ impl Shells {
         let spare: Vec<_> = {
             let mut idle = self.idle.lock();
             let last = idle.len().saturating_sub(1);
-            let count = idle[..last].iter().filter(|(_, since)| since.elapsed() > SPARE_TIMEOUT).count();
+            let count = idle[..last].iter().filter(|parked| parked.since.elapsed() > SPARE_TIMEOUT).count();
             idle.drain(..count).collect()
         };
         drop(spare);
@@ -89,11 +89,6 @@ impl Shells {
         self.started.load(Ordering::Relaxed)
     }
 
-    #[cfg(test)]
-    pub(super) fn isolation(&self) -> Vec<bootstrap::Isolation> {
-        self.idle.lock().iter().map(|(kept, _)| kept.isolation).collect()
-    }
-
     /// Called by who holds a place and found the server full: answers whether another place is taken too, so that this
     /// one can be given up for good.
     fn do_with_one_less(&self) -> bool {
@@ -105,12 +100,24 @@ impl Shells {
         others > 0
     }
 
-    fn take_idle(&self) -> Option<Kept> {
+    async fn take_idle(&self) -> Option<Kept> {
         loop {
-            let (mut kept, _) = self.idle.lock().pop()?;
-            if kept.is_quiet() {
+            let parked = self.idle.lock().pop()?;
+            if let Some(kept) = parked.claim().await {
                 return Some(kept);
             }
+        }
+    }
+
+    /// Lets a shell wait for its next check, if there is to be one.
+    fn park(&self, inner: &Inner, kept: Kept) {
+        if !inner.is_usable() {
+            return;
+        }
+        self.idle.lock().push(kept.park());
+        // Closed in between? Then nobody else would end it.
+        if !inner.is_usable() {
+            self.close_all();
         }
     }
 
@@ -151,14 +158,8 @@ pub(in crate::ssh) async fn run(
     let output = match way {
         Way::Shell(kept) => {
             let (output, back) = kept.run(script, limit, limits, permits).await;
-            if let Some(back) = back
-                && inner.is_usable()
-            {
-                shells.idle.lock().push((back, Instant::now()));
-                // Closed in between? Then nobody else would end it.
-                if !inner.is_usable() {
-                    shells.close_all();
-                }
+            if let Some(back) = back {
+                shells.park(inner, back);
             }
             output?
         }
@@ -196,32 +197,69 @@ async fn find(
             permits.push(place);
             return Ok((permits, Way::Raw));
         }
-        if let Some(kept) = shells.take_idle() {
+        if let Some(kept) = shells.take_idle().await {
             permits.push(place);
             return Ok((permits, Way::Shell(kept)));
         }
-        let session = match inner.open(bootstrap::COMMAND.to_owned()).await {
-            Ok(session) => session,
-            Err(OpenError::Other(error)) => return Err(error),
-            Err(OpenError::Full) if shells.do_with_one_less() => {
-                debug!(host = %inner.endpoint.address(), "the server's MaxSessions allows fewer shells");
-                place.forget();
-                continue;
+        // In the background, so that a slow login delays this check no longer than its time, and serves the next one.
+        let (send, receive) = oneshot::channel();
+        let starting = inner.clone();
+        tokio::spawn(async move {
+            let started = start(&starting, place, deadline).await;
+            if let Err(Ok(Beginning::Shell(kept, place))) = send.send(started) {
+                starting.shells.park(&starting, kept);
+                drop(place);
             }
-            Err(OpenError::Full) => inner.open_when_free(bootstrap::COMMAND, deadline).await?,
-        };
-        match Kept::start(inner, session).await? {
-            Started::Shell(kept) => {
-                shells.started.fetch_add(1, Ordering::Relaxed);
+        });
+        let started = timeout_at(deadline, receive).await.map_err(|_| busy())?;
+        match started.unwrap_or_else(|_| Err(inner.lost()))? {
+            Beginning::Shell(kept, place) => {
                 permits.push(place);
                 return Ok((permits, Way::Shell(kept)));
             }
-            Started::NoShell(said) => {
-                warn!(host = %inner.endpoint.address(), said, "no POSIX shell, each check gets a session of its own");
-                *shells.no_shell.lock() = Some(said);
+            Beginning::Raw(place) => {
                 permits.push(place);
                 return Ok((permits, Way::Raw));
             }
+            Beginning::OneLess => {}
+        }
+    }
+}
+
+/// What came of wanting a new shell.
+enum Beginning {
+    Shell(Kept, OwnedSemaphorePermit),
+    /// The node has none.
+    Raw(OwnedSemaphorePermit),
+    /// The server has no session for it, so that the place was given up; there are others.
+    OneLess,
+}
+
+async fn start(
+    inner: &Arc<Inner>,
+    place: OwnedSemaphorePermit,
+    deadline: Instant,
+) -> Result<Beginning, Error> {
+    let shells = &inner.shells;
+    let session = match inner.open(bootstrap::COMMAND.to_owned()).await {
+        Ok(session) => session,
+        Err(OpenError::Other(error)) => return Err(error),
+        Err(OpenError::Full) if shells.do_with_one_less() => {
+            debug!(host = %inner.endpoint.address(), "the server's MaxSessions allows fewer shells");
+            place.forget();
+            return Ok(Beginning::OneLess);
+        }
+        Err(OpenError::Full) => inner.open_when_free(bootstrap::COMMAND, deadline).await?,
+    };
+    match Kept::start(inner, session).await? {
+        Started::Shell(kept) => {
+            shells.started.fetch_add(1, Ordering::Relaxed);
+            Ok(Beginning::Shell(kept, place))
+        }
+        Started::NoShell(said) => {
+            warn!(host = %inner.endpoint.address(), said, "no POSIX shell, each check gets a session of its own");
+            *shells.no_shell.lock() = Some(said);
+            Ok(Beginning::Raw(place))
         }
     }
 }

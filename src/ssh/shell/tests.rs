@@ -5,8 +5,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::testing::{Setup, Sshd, eventually, is_alive, pool, quick_options};
+use super::super::testing::{
+    Setup, Sshd, eventually, is_alive, odd_seconds, pool, quick_options, send_signal, sleepers,
+};
 use super::super::{Connection, Error, Pool, Urgency};
+use super::bootstrap::Isolation;
 use super::*;
 
 struct Node {
@@ -58,9 +61,15 @@ fn text(bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_shell_gives_its_isolation() {
     for node in nodes().await {
-        node.run("true").await.unwrap();
-        let debug = format!("{:?}", node.connection.inner.shells.isolation());
-        assert_eq!(debug, if node.sh.ends_with("dash") { "[Pipe]" } else { "[Group]" }, "{}", node.sh);
+        let session = node.connection.inner.open(bootstrap::COMMAND.to_owned()).await.ok().unwrap();
+        let kept::Started::Shell(kept) = kept::Kept::start(&node.connection.inner, session).await.unwrap()
+        else {
+            panic!("no shell");
+        };
+        let expected = if node.sh.ends_with("dash") { Isolation::Pipe } else { Isolation::Group };
+        assert_eq!(kept.identity.isolation, expected, "{}", node.sh);
+        assert!(kept.identity.start.is_some());
+        drop(kept);
         node.end().await;
     }
 }
@@ -198,11 +207,14 @@ async fn end_marks_can_not_be_forged() {
 async fn hung_script_is_killed_with_its_children() {
     for node in nodes().await {
         let shell = node.shell().await;
-        let script = "trap '' TERM INT HUP; echo $$; sh -c 'trap \"\" TERM HUP; sleep 987654; :' & \
-                      (trap '' TERM; sleep 987655; :); sleep 987656";
+        let mark = odd_seconds();
+        let script = format!(
+            "trap '' TERM INT HUP; echo $$; sh -c 'trap \"\" TERM HUP; sleep {mark}; :' & \
+             (trap '' TERM; sleep {mark}; :); sleep {mark}"
+        );
         let started = Instant::now();
 
-        let output = node.run_for(script, Duration::from_millis(700)).await.unwrap();
+        let output = node.run_for(&script, Duration::from_millis(700)).await.unwrap();
 
         assert_eq!(output.end, CheckEnd::TimedOut);
         assert_eq!(text(&output.stdout), format!("{shell}\n"), "what came before is kept");
@@ -210,7 +222,7 @@ async fn hung_script_is_killed_with_its_children() {
         let processes = node.sshd.processes();
         eventually("the whole group is gone", Duration::from_secs(8), || {
             !is_alive(shell)
-                && sleepers("98765").is_empty()
+                && sleepers(&mark).is_empty()
                 && processes.iter().filter(|pid| is_alive(**pid)).count() <= 4
         })
         .await;
@@ -220,26 +232,11 @@ async fn hung_script_is_killed_with_its_children() {
     }
 }
 
-/// Processes whose command line has `sleep` and an argument with this prefix.
-fn sleepers(prefix: &str) -> Vec<u32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if text(&line).starts_with(&format!("sleep\0{prefix}")) && is_alive(pid) {
-            found.push(pid);
-        }
-    }
-    found
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn background_process_is_noticed_and_killed_and_the_sample_kept() {
-    for (nr, node) in nodes().await.into_iter().enumerate() {
+    for node in nodes().await {
         let shell = node.shell().await;
-        let mark = format!("97531{nr}");
+        let mark = odd_seconds();
         let output = node
             .run(&format!("sleep {mark} & while :; do echo noise; sleep 0.01; done & echo 5"))
             .await
@@ -261,9 +258,9 @@ async fn background_process_is_noticed_and_killed_and_the_sample_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn process_in_a_session_of_its_own_is_left_alone() {
-    for (nr, node) in nodes().await.into_iter().enumerate() {
+    for node in nodes().await {
         let shell = node.shell().await;
-        let mark = format!("86420{nr}");
+        let mark = odd_seconds();
         // As daemons do it: another session, no descriptor kept, and time enough for both.
         let script = format!("setsid sleep {mark} </dev/null >/dev/null 2>&1 9>&- & sleep 0.3; echo 5");
         let output = node.run(&script).await.unwrap();
@@ -271,7 +268,7 @@ async fn process_in_a_session_of_its_own_is_left_alone() {
         assert_eq!(node.shell().await, shell);
         eventually("it runs", Duration::from_secs(5), || sleepers(&mark).len() == 1).await;
         for pid in sleepers(&mark) {
-            super::super::testing::send_signal(pid, "KILL");
+            send_signal(pid, "KILL");
         }
         node.end().await;
     }
@@ -280,7 +277,9 @@ async fn process_in_a_session_of_its_own_is_left_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_output_costs_only_its_own_sample() {
     for node in nodes().await {
-        for script in ["yes", "yes >&2", "trap '' PIPE TERM; head -c 100000000 /dev/zero; sleep 3456"] {
+        let mark = odd_seconds();
+        let stubborn = format!("trap '' PIPE TERM; head -c 100000000 /dev/zero; sleep {mark}");
+        for script in ["yes", "yes >&2", &stubborn] {
             let started = Instant::now();
             let output = node.run(script).await.unwrap();
             assert_eq!(output.end, CheckEnd::TooMuchOutput, "{script}");
@@ -290,7 +289,7 @@ async fn endless_output_costs_only_its_own_sample() {
             assert_eq!(text(&node.run("echo 1").await.unwrap().stdout), "1\n");
         }
         assert!(node.connection.is_open());
-        eventually("nothing goes on", Duration::from_secs(8), || sleepers("3456").is_empty()).await;
+        eventually("nothing goes on", Duration::from_secs(8), || sleepers(&mark).is_empty()).await;
         node.end().await;
     }
 }
@@ -374,10 +373,12 @@ async fn checks_share_whatever_sessions_the_server_allows() {
         for check in checks.collect::<Vec<_>>() {
             check.await.unwrap();
         }
+        let mark = odd_seconds();
         // A hung check is killed although there is no session left to kill it from.
-        let output = node.run_for("echo $$; sleep 24680", Duration::from_millis(300)).await.unwrap();
+        let output =
+            node.run_for(&format!("echo $$; sleep {mark}"), Duration::from_millis(300)).await.unwrap();
         assert_eq!(output.end, CheckEnd::TimedOut);
-        eventually("it is killed", Duration::from_secs(8), || sleepers("24680").is_empty()).await;
+        eventually("it is killed", Duration::from_secs(8), || sleepers(&mark).is_empty()).await;
         assert_eq!(text(&node.run("echo 1").await.unwrap().stdout), "1\n");
         node.end().await;
     }
@@ -386,9 +387,11 @@ async fn checks_share_whatever_sessions_the_server_allows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_check_is_killed() {
     for node in nodes().await {
-        let check = node.run("sleep 13579");
+        let mark = odd_seconds();
+        let script = format!("sleep {mark}");
+        let check = node.run(&script);
         tokio::time::timeout(Duration::from_millis(500), check).await.unwrap_err();
-        eventually("it is killed", Duration::from_secs(8), || sleepers("13579").is_empty()).await;
+        eventually("it is killed", Duration::from_secs(8), || sleepers(&mark).is_empty()).await;
         assert_eq!(text(&node.run("echo 1").await.unwrap().stdout), "1\n");
         node.end().await;
     }
@@ -400,16 +403,14 @@ async fn waiting_for_a_shell_is_bounded() {
     let busy: Vec<_> = (0..3)
         .map(|nr| {
             let connection = node.connection.clone();
-            let script = format!("sleep 3; echo {nr}");
+            let script = format!("sleep 3.0{nr}");
             tokio::spawn(async move {
                 connection.run_check(&script, Duration::from_secs(10), CheckLimits::default()).await
             })
         })
         .collect();
-    eventually("all shells are busy", Duration::from_secs(5), || {
-        node.connection.inner.shells.started() == 3 && sleepers("3").len() >= 3
-    })
-    .await;
+    eventually("all shells are busy", Duration::from_secs(5), || node.connection.inner.shells.started() == 3)
+        .await;
     let result = node.run_for("echo 1", Duration::from_millis(300)).await;
     assert!(matches!(&result, Err(Error::Timeout { what, .. }) if what.contains("free shell")), "{result:?}");
     for check in busy {
@@ -443,5 +444,72 @@ async fn impossible_scripts_are_refused_before_anything_is_sent() {
     assert!(matches!(node.run(&"x".repeat(2 << 20)).await, Err(Error::Invalid(_))));
     let large = format!("# {}\necho fits", "x".repeat(900_000));
     assert_eq!(text(&node.run(&large).await.unwrap().stdout), "fits\n");
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_after_the_end_costs_the_shell_but_not_the_connection() {
+    for node in nodes().await {
+        let shell = node.shell().await;
+        let (mark, gate) = (odd_seconds(), node.sshd.dir().join("gate"));
+        // It has left the group and closed the descriptor by which it is noticed, but keeps the output.
+        let script = format!(
+            "setsid sh -c 'while [ ! -e {gate} ]; do sleep 0.05; done; exec yes {mark}' 9>&- & sleep 0.3; echo 5",
+            gate = gate.display()
+        );
+        let output = node.run(&script).await.unwrap();
+        assert_eq!(text(&output.stdout), "5\n");
+        assert_eq!(node.shell().await, shell, "nothing is known of it yet");
+
+        std::fs::write(&gate, "").unwrap();
+        // A check that runs when it begins has its noise; after that the shell is replaced.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while text(&node.run("echo $$").await.unwrap().stdout).contains(&shell.to_string()) {
+            assert!(Instant::now() < deadline, "the shell goes on");
+        }
+        for _ in 0..50 {
+            assert_eq!(text(&node.run("echo 1").await.unwrap().stdout), "1\n", "{}", node.sh);
+        }
+        assert!(node.connection.is_open());
+        node.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_that_hung_when_the_connection_broke_is_killed_on_the_next() {
+    for node in nodes().await {
+        let mark = odd_seconds();
+        let script = format!("trap '' PIPE HUP TERM; sleep {mark}; sleep {mark}");
+        let (connection, kill) = (node.connection.clone(), script.clone());
+        let check = tokio::spawn(async move {
+            connection.run_check(&kill, Duration::from_secs(60), CheckLimits::default()).await
+        });
+        eventually("it runs", Duration::from_secs(5), || !sleepers(&mark).is_empty()).await;
+        node.sshd.kill_connections();
+        let result = check.await.unwrap();
+        assert!(matches!(result, Err(Error::ConnectionLost { .. })), "{result:?}");
+        assert!(!sleepers(&mark).is_empty(), "the node does not notice");
+
+        let again = node.pool.connection("n", &Arc::new(node.sshd.endpoint()), Urgency::Now).await.unwrap();
+        assert!(again.is_open());
+        eventually("it is killed", Duration::from_secs(8), || sleepers(&mark).is_empty()).await;
+        node.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_login_delays_a_check_no_longer_than_its_time() {
+    let setup = Setup {
+        config: vec!["ForceCommand sleep 2; eval \"$SSH_ORIGINAL_COMMAND\"".into()],
+        ..Setup::default()
+    };
+    let node = Node::start(setup, "/bin/dash").await;
+    let started = Instant::now();
+    let result = node.run_for("echo 1", Duration::from_millis(200)).await;
+    assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
+    assert!(started.elapsed() < Duration::from_secs(1));
+    // The shell comes all the same and serves the next.
+    assert_eq!(text(&node.run("echo 1").await.unwrap().stdout), "1\n");
+    assert_eq!(node.connection.inner.shells.started(), 1);
     node.end().await;
 }

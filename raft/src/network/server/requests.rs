@@ -130,11 +130,8 @@ async fn read_requests(
     answers: mpsc::Sender<Frame>,
     under_way: &Requests,
 ) -> Result<(), String> {
-    let bounds = Bounds {
-        bytes_max: FRAME_BYTES_MAX,
-        idle_max: limits.idle_max,
-        stall_max: limits.stall_max,
-    };
+    let bounds =
+        Bounds { bytes_max: FRAME_BYTES_MAX, idle_max: limits.idle_max, stall_max: limits.stall_max };
     let (appends, appends_queued) = mpsc::channel(APPENDS_QUEUED_MAX);
     let mut appends_queued = Some(appends_queued);
     loop {
@@ -173,8 +170,7 @@ fn admit(
     under_way: &Requests,
 ) -> Result<Incoming, Failure> {
     let kind = frame.kind.map_err(|number| {
-        let message =
-            format!("requests of kind {number} are not known to this version: upgrade this peer");
+        let message = format!("requests of kind {number} are not known to this version: upgrade this peer");
         Failure::new(FailureCode::NotUnderstood, message)
     })?;
     if matches!(kind, Kind::Hello | Kind::Failure | Kind::Join) {

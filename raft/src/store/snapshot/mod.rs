@@ -7,6 +7,7 @@
 //! place.
 
 mod build;
+mod export;
 mod incoming;
 mod install;
 mod manifest;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 pub(super) use build::build;
+pub use export::ExportedPart;
 pub use incoming::{Incoming, Wanted};
 pub(super) use incoming::{Received, remove_if_older};
 pub(super) use install::{adopt, load, switch, write_generation};

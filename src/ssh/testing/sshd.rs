@@ -1,7 +1,8 @@
 //! Real sshd servers for tests, each in a directory of its own, on addresses of the loopback network.
 //!
 //! Nothing of the system's own sshd is used or changed but its binary and the folder `/run/sshd`, which it insists on when
-//! started as root. A server is stopped, with all its sessions, when its [`Sshd`] is dropped.
+//! started as root. A server is stopped, with everything that runs below it, when its [`Sshd`] is dropped. This file needs nothing
+//! of the package, so that tests outside of it can include it by its path.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -9,11 +10,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
-
-use super::{Auth, Endpoint, HostKeyPolicy, MemoryHostKeys, Options, Pool};
 
 /// Kinds of key, as `ssh-keygen -t` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +71,7 @@ pub struct Sshd {
     /// Its port.
     pub port: u16,
     key: String,
+    own_files: Option<tempfile::TempDir>,
 }
 
 impl Sshd {
@@ -90,7 +89,7 @@ impl Sshd {
         let public = fs::read_to_string(dir.path().join("client.pub")).expect("ssh-keygen wrote it");
         fs::write(dir.path().join("authorized_keys"), public).expect("our own directory");
         let (host, port) = free_address();
-        let mut this = Self { dir, setup, child: None, host, port, key };
+        let mut this = Self { dir, setup, child: None, host, port, key, own_files: None };
         this.new_host_keys();
         this.restart();
         this
@@ -168,7 +167,7 @@ impl Sshd {
         // With users of its own it has homes of its own.
         let home = if self.setup.wrapper.is_empty() { format!("HOME={dir}/home ") } else { String::new() };
         let _ = fs::create_dir(self.dir.path().join("home"));
-        config.push(format!("SetEnv {home}PATH={path}"));
+        config.push(format!("SetEnv {home}PATH={path} RSCALER_HOST={dir}"));
         let path = self.dir.path().join("sshd_config");
         fs::write(&path, config.join("\n") + "\n").expect("our own directory");
         let mut command = self.setup.wrapper.clone();
@@ -196,10 +195,21 @@ impl Sshd {
             let sessions = descendants(child.id());
             let _ = child.kill();
             let _ = child.wait();
-            for pid in sessions {
+            // What lost its session is not found below the server, but by the name that all of it has inherited.
+            for pid in sessions.into_iter().chain(self.named_processes()) {
                 send_signal(pid, "KILL");
             }
         }
+    }
+
+    fn named_processes(&self) -> Vec<u32> {
+        let name = format!("RSCALER_HOST={}", self.dir.path().display()).into_bytes();
+        all_processes()
+            .filter(|pid| {
+                let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                environment.split(|byte| *byte == 0).any(|variable| variable == name)
+            })
+            .collect()
     }
 
     /// Kills the processes of open connections, as a crash of the node's sshd would; the server goes on listening, and what
@@ -253,16 +263,9 @@ impl Sshd {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    /// How to log in there as who runs the tests, with the first client key.
-    pub fn endpoint(&self) -> Endpoint {
-        Endpoint {
-            host: self.host.clone(),
-            port: self.port,
-            user: user_name(),
-            auth: Auth { key_pem: Some(self.key.as_str().into()), ..Auth::default() },
-            host_key: HostKeyPolicy::AcceptNew,
-            jump: None,
-        }
+    /// The private key that may log in there, as [`user_name`].
+    pub fn client_key(&self) -> &str {
+        &self.key
     }
 }
 
@@ -270,24 +273,59 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         self.thaw();
         self.stop();
+        drop(self.own_files.take());
     }
 }
 
-/// Options with short waits.
-pub fn quick_options() -> Options {
-    Options {
-        connect_timeout: Duration::from_secs(3),
-        login_timeout: Duration::from_secs(10),
-        backoff_min: Duration::from_millis(50),
-        backoff_max: Duration::from_millis(500),
-        ..Options::default()
-    }
+/// A user that exists for one sshd and what runs below it.
+pub struct OwnUser {
+    /// The login name.
+    pub name: String,
 }
 
-/// A pool with these options and a record of host keys in memory.
-pub fn pool(options: Options) -> (Pool, Arc<MemoryHostKeys>) {
-    let keys = Arc::new(MemoryHostKeys::default());
-    (Pool::new(options, keys.clone()), keys)
+/// The password of an [`OwnUser`].
+pub const OWN_PASSWORD: &str = "it's a $ecret";
+
+/// Starts a server with a user of its own who may use sudo as `rule` says: it runs in a mount namespace that has other files in
+/// place of `/etc/passwd`, `/etc/shadow` and `/etc/sudoers`. That takes root; `None` for others.
+pub fn with_own_user(setup: Setup, rule: &str) -> Option<(Sshd, OwnUser)> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: it takes root");
+        return None;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("our own directory");
+    let name = "rscaler-test".to_owned();
+    let hash = Command::new("openssl")
+        .args(["passwd", "-6", OWN_PASSWORD])
+        .output()
+        .expect("openssl is installed")
+        .stdout;
+    let hash = String::from_utf8_lossy(&hash).trim().to_owned();
+    let home = dir.path().join("home");
+    fs::create_dir(&home).expect("our own directory");
+    std::os::unix::fs::chown(&home, Some(54321), Some(54321)).expect("we are root");
+    let write = |file: &str, mode: u32, content: String| {
+        let path = dir.path().join(file);
+        fs::write(&path, content).expect("our own directory");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("our own file");
+    };
+    let passwd = fs::read_to_string("/etc/passwd").expect("every system has it");
+    write("passwd", 0o644, format!("{passwd}{name}:x:54321:54321::{}:/bin/sh\n", home.display()));
+    let shadow = fs::read_to_string("/etc/shadow").expect("we are root");
+    write("shadow", 0o600, format!("{shadow}{name}:{hash}:19000:0:99999:7:::\n"));
+    write("sudoers", 0o440, format!("root ALL=(ALL:ALL) ALL\n{name} {rule}\n"));
+    let mounts: String = ["passwd", "shadow", "sudoers"]
+        .iter()
+        .filter(|file| Path::new("/etc").join(file).exists())
+        .map(|file| format!("mount --bind {}/{file} /etc/{file} && ", dir.path().display()))
+        .collect();
+    let wrapper =
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", &format!("{mounts}exec \"$@\""), "sh"];
+    let setup = Setup { wrapper: wrapper.map(String::from).to_vec(), ..setup };
+    let mut sshd = Sshd::start(setup);
+    sshd.own_files = Some(dir);
+    Some((sshd, OwnUser { name }))
 }
 
 /// Waits until `condition` holds; panics with `what` after `limit`.
@@ -335,6 +373,26 @@ fn free_address() -> (String, u16) {
     let listener = TcpListener::bind((host.as_str(), 0)).expect("a free port on loopback");
     let port = listener.local_addr().expect("it is bound").port();
     (host, port)
+}
+
+fn all_processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Processes that run `sleep SECONDS` for one of these tests, which tells its own by an odd number.
+pub fn sleepers(seconds: &str) -> Vec<u32> {
+    let line = format!("sleep\0{seconds}\0").into_bytes();
+    all_processes()
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line) && is_alive(*pid)
+        })
+        .collect()
+}
+
+/// A number of seconds for [`sleepers`] that nobody else uses.
+pub fn odd_seconds() -> String {
+    rand::random_range(100_000_000_u32..1_000_000_000).to_string()
 }
 
 fn descendants(root: u32) -> Vec<u32> {

@@ -1,0 +1,231 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rscaler_raft::model::{self, ActionKind, CommandAction, Kind, Spread};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::{Document, Span, Text};
+
+/// A reusable, named thing to do.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    /// What is done.
+    #[serde(rename = "type")]
+    pub kind: ActionType,
+    /// What runs on the node, POSIX shell.
+    pub script: Text,
+    /// `$1`, `$2`, ...: passed as data, never spliced into a shell line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<Text>,
+    /// Added to the environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Text>,
+    /// What the script reads from its standard input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<Text>,
+    /// Whether it runs as root through sudo.
+    #[serde(default)]
+    pub sudo: bool,
+    /// How long one attempt may take: 1 s to 24 h.
+    #[serde(default = "default_timeout")]
+    #[schema(default = "60s")]
+    pub timeout: Span,
+    /// When a task that ended badly is tried again.
+    #[serde(default)]
+    pub retry: Retry,
+    /// What becomes of a task whose executor died.
+    #[serde(default)]
+    pub on_executor_loss: ExecutorLoss,
+    /// At most this many tasks of a step at once; 0: no bound but the peers'.
+    #[serde(default)]
+    pub parallelism: u32,
+    /// Tasks are started in groups of this size, each when the one before has ended; 0: one group.
+    #[serde(default)]
+    pub batch: u32,
+    /// A step starts no more tasks once more than this share of them has failed.
+    #[serde(default)]
+    pub max_failures: Percent,
+}
+
+fn default_timeout() -> Span {
+    Span::secs(60)
+}
+
+impl Document for Action {
+    const KIND: Kind = Kind::Action;
+}
+
+/// What an action does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActionType {
+    /// Runs a script on a node.
+    Command,
+}
+
+/// When a task that ended badly is tried again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    /// Attempts in all, the first included: 1 to 100.
+    #[schema(default = 1)]
+    pub attempts: u32,
+    /// Pause before the second attempt; doubles with each further one, up to an hour.
+    #[schema(default = "5s")]
+    pub backoff: Span,
+    /// Which endings are tried again.
+    pub on: Vec<RetryOn>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry { attempts: 1, backoff: Span::secs(5), on: vec![RetryOn::Failed, RetryOn::TimedOut] }
+    }
+}
+
+/// An ending that may be tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetryOn {
+    /// The attempt failed.
+    Failed,
+    /// The attempt ran out of time.
+    TimedOut,
+    /// The executor died. Says the same as `on_executor_loss: retry`.
+    Lost,
+}
+
+/// What becomes of a task whose executor died in the middle of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExecutorLoss {
+    /// Another peer runs it again.
+    Retry,
+    /// It stays lost: the host may have been changed.
+    #[default]
+    Fail,
+}
+
+/// A share, written `"25%"`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Percent(pub u8);
+
+impl Default for Percent {
+    fn default() -> Self {
+        Percent(100)
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}%", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Percent, D::Error> {
+        struct PercentVisitor;
+        impl Visitor<'_> for PercentVisitor {
+            type Value = Percent;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a percentage from \"0%\" to \"100%\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Percent, E> {
+                let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<u8>().ok());
+                let number = number.filter(|number| *number <= 100).map(Percent);
+                number.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(PercentVisitor)
+    }
+}
+
+impl PartialSchema for Percent {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^[0-9]+ ?%$"))
+            .default(Some("100%".into()))
+            .description(Some("A share in percent."))
+            .examples([serde_json::json!("25%")])
+            .into()
+    }
+}
+
+impl ToSchema for Percent {}
+
+impl From<Action> for model::Action {
+    fn from(action: Action) -> Self {
+        let on = |on: RetryOn| match on {
+            RetryOn::Failed => model::RetryOn::Failed,
+            RetryOn::TimedOut => model::RetryOn::TimedOut,
+            RetryOn::Lost => model::RetryOn::Lost,
+        };
+        let again_when_lost =
+            action.on_executor_loss == ExecutorLoss::Retry || action.retry.on.contains(&RetryOn::Lost);
+        model::Action {
+            kind: match action.kind {
+                ActionType::Command => ActionKind::Command(CommandAction {
+                    script: action.script.into(),
+                    args: action.args.into_iter().map(Into::into).collect(),
+                    env: action.env.into_iter().map(|(name, value)| (name, value.into())).collect(),
+                    stdin: action.stdin.map(Into::into),
+                    sudo: action.sudo,
+                }),
+            },
+            timeout: action.timeout.into(),
+            retry: model::Retry {
+                attempts: action.retry.attempts,
+                backoff: action.retry.backoff.into(),
+                on: action.retry.on.into_iter().map(on).collect(),
+            },
+            on_executor_loss: if again_when_lost {
+                model::OnExecutorLoss::Retry
+            } else {
+                model::OnExecutorLoss::Fail
+            },
+            spread: Spread {
+                parallelism: action.parallelism,
+                batch: action.batch,
+                max_failures_percent: action.max_failures.0,
+            },
+        }
+    }
+}
+
+impl From<&model::Action> for Action {
+    fn from(action: &model::Action) -> Self {
+        let ActionKind::Command(command) = &action.kind;
+        let on = |on: &model::RetryOn| match on {
+            model::RetryOn::Failed => RetryOn::Failed,
+            model::RetryOn::TimedOut => RetryOn::TimedOut,
+            model::RetryOn::Lost => RetryOn::Lost,
+        };
+        Action {
+            kind: ActionType::Command,
+            script: (&command.script).into(),
+            args: command.args.iter().map(Into::into).collect(),
+            env: command.env.iter().map(|(name, value)| (name.clone(), value.into())).collect(),
+            stdin: command.stdin.as_ref().map(Into::into),
+            sudo: command.sudo,
+            timeout: action.timeout.into(),
+            retry: Retry {
+                attempts: action.retry.attempts,
+                backoff: action.retry.backoff.into(),
+                on: action.retry.on.iter().map(on).collect(),
+            },
+            on_executor_loss: match action.on_executor_loss {
+                model::OnExecutorLoss::Retry => ExecutorLoss::Retry,
+                model::OnExecutorLoss::Fail => ExecutorLoss::Fail,
+            },
+            parallelism: action.spread.parallelism,
+            batch: action.spread.batch,
+            max_failures: Percent(action.spread.max_failures_percent),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The API's client, with failures in the CLI's words. Paths are given as people write them: `runs/7`,
+//! `tasks?run=7&state=failed`; the parts are escaped here.
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use reqwest::Method;
+use rscaler_api::client::json::{self, Body};
+use rscaler_api::client::{Client, Error, Trust};
+use serde_json::Value;
+
+use super::context::Where;
+use super::failure::Failure;
+
+/// The most items of a list that are read.
+const ITEMS_MAX: usize = 100_000;
+
+/// The way to a control plane. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    client: Client,
+}
+
+/// Splits `a/b?c=d` into its parts.
+fn parts(path: &str) -> (Vec<&str>, Vec<(&str, &str)>) {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    (path.split('/').collect(), query.split('&').filter_map(|pair| pair.split_once('=')).collect())
+}
+
+fn escaped(path: &str) -> String {
+    let (segments, query) = parts(path);
+    json::path(&segments, &query)
+}
+
+impl Connection {
+    /// Prepares the way; nothing is sent yet.
+    pub(crate) fn open(at: &Where) -> Result<Connection, Failure> {
+        let context = at.resolve()?;
+        let mut builder = Client::builder();
+        for url in context.api.split(',').map(str::trim).filter(|url| !url.is_empty()) {
+            builder = builder.endpoint(url);
+        }
+        if let Some(token) = context.token {
+            builder = builder.token(token);
+        }
+        if let Some(path) = context.ca {
+            let pem = std::fs::read(&path)
+                .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
+            builder = builder.trust(Trust::Authority(pem));
+        }
+        Ok(Connection { client: builder.build()? })
+    }
+
+    /// The client itself.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Reads a resource.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        Ok(self.client.exchange(Method::GET, &escaped(path), Body::None, None).await?)
+    }
+
+    /// Sends a body, where there is one, and reads the answer.
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+        let body = match body {
+            None => Body::None,
+            Some(value) if method == Method::PATCH => Body::Patch(value),
+            Some(value) => Body::Json(value),
+        };
+        Ok(self.client.exchange(method, &escaped(path), body, None).await?)
+    }
+
+    /// Replaces a resource, where a version is given only at that version.
+    pub(crate) async fn put(&self, path: &str, body: Value, version: Option<u64>) -> Result<Value, Failure> {
+        Ok(self.client.exchange(Method::PUT, &escaped(path), Body::Json(body), version).await?)
+    }
+
+    /// Applies documents.
+    pub(crate) async fn apply(&self, documents: &str, dry_run: bool, prune: bool) -> Result<Value, Failure> {
+        let options = [("dry_run", dry_run), ("prune", prune)];
+        let query: Vec<(&str, &str)> =
+            options.iter().filter(|(_, wanted)| *wanted).map(|(name, _)| (*name, "true")).collect();
+        let path = json::path(&["apply"], &query);
+        Ok(self.client.exchange(Method::POST, &path, Body::Yaml(documents.to_string()), None).await?)
+    }
+
+    /// A whole list.
+    pub(crate) async fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        self.some(path, ITEMS_MAX).await
+    }
+
+    /// The first items of a list.
+    pub(crate) async fn some(&self, path: &str, most: usize) -> Result<Vec<Value>, Failure> {
+        let (segments, query) = parts(path);
+        Ok(self.client.items(&segments, &query, most).await?)
+    }
+
+    /// An answer piece by piece.
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = Result<Bytes, Failure>> + use<>, Failure> {
+        Ok(self.client.stream(&escaped(path)).await?.map(|piece| Ok(piece?)))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        match &error {
+            Error::Problem(problem) => {
+                let value = serde_json::to_value(problem).unwrap_or_default();
+                Failure::from_problem(problem.status, &value)
+            }
+            Error::Config(text) => Failure::Usage(text.clone()),
+            Error::Unreachable(_) | Error::Broken { .. } => Failure::NoAnswer(error.to_string()),
+            Error::Unexpected { .. } => Failure::Failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! One attempt from its beginning to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rscaler_raft::command::{Ending, EndingResult, Progress};
+use rscaler_raft::model::{OutputChunk, Task, TaskId};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, instrument};
+
+use super::output::{Allowance, Batch};
+use super::report::{Reporter, Verdict};
+use super::{Executor, Output, Work, ending};
+use crate::lease::Lease;
+use crate::metrics::Metrics;
+
+/// How long past its deadline an executor may take to end. Shorter than the control plane's own patience (15 s),
+/// so that the ending is ours to tell.
+const OVERTIME: Duration = Duration::from_secs(10);
+/// How long an executor may take to end after it was asked to.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long one may take when the peer stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long the rest of the output may take to reach the log.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who may say what to an attempt.
+#[derive(Clone, Default)]
+pub(super) struct Signals {
+    /// Somebody wants the task to end.
+    pub(super) cancel: CancellationToken,
+    /// It is not ours any more: stop at once and say nothing.
+    pub(super) revoke: CancellationToken,
+    /// The peer stops: hand back what has not begun.
+    pub(super) drain: CancellationToken,
+    /// The peer stops now: end what has begun.
+    pub(super) stop: CancellationToken,
+}
+
+/// An attempt to be made.
+pub(super) struct Attempt {
+    pub(super) task: Arc<Task>,
+    pub(super) action: Arc<rscaler_raft::model::Action>,
+    pub(super) session: u64,
+    pub(super) executor: Arc<dyn Executor>,
+    pub(super) reporter: Reporter,
+    pub(super) lease: Lease,
+    pub(super) signals: Signals,
+    pub(super) places: Arc<Semaphore>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Attempt {
+    fn id(&self) -> TaskId {
+        self.task.id
+    }
+
+    /// Makes the attempt. Ends early, in silence, when it is revoked or its lease is over.
+    #[instrument(name = "attempt", skip_all, fields(task = self.task.id.0, attempt = self.task.attempt))]
+    pub(super) async fn run(self) {
+        let _level = self.metrics.attempts_running.enter();
+        let (lease, revoke) = (self.lease.clone(), self.signals.revoke.clone());
+        tokio::select! {
+            biased;
+            () = revoke.cancelled() => self.metrics.attempts_revoked.add_one(),
+            () = lease.lapsed(self.session) => {
+                info!("stopped: this peer's session is over");
+                self.metrics.attempts_revoked.add_one();
+            }
+            () = self.make() => self.metrics.attempts.add_one(),
+        }
+    }
+
+    async fn report(&self, progress: Progress) -> Verdict {
+        self.reporter.report(self.id(), self.task.attempt, self.session, progress).await
+    }
+
+    async fn finish(&self, ending: Ending) {
+        info!(result = ?ending.result, exit_code = ending.exit_code, reason = ending.reason, "attempt ended");
+        let verdict = self.report(Progress::Finished(ending)).await;
+        if verdict != Verdict::Taken {
+            debug!(?verdict, "the ending does not count");
+        }
+    }
+
+    async fn make(&self) {
+        let place = tokio::select! {
+            biased;
+            () = self.signals.cancel.cancelled() => None,
+            () = self.signals.drain.cancelled() => None,
+            place = self.places.acquire() => place.ok(),
+        };
+        if self.signals.cancel.is_cancelled() {
+            return self
+                .finish(ending(EndingResult::Cancelled, None, "it was cancelled before it began"))
+                .await;
+        }
+        let Some(_place) = place.filter(|_| !self.signals.drain.is_cancelled()) else {
+            return self.finish(ending(EndingResult::HandedBack, None, "the peer is about to stop")).await;
+        };
+        // From when on our time counts: the control plane's begins when the report is applied, which is later.
+        let begun = Instant::now();
+        let verdict = self.report(Progress::Started).await;
+        if verdict != Verdict::Taken {
+            // A request to cancel it was applied first, or it is not ours any more; then this is refused, too.
+            debug!(?verdict, "not begun");
+            let reason = "it was cancelled before it began";
+            return self.finish(ending(EndingResult::Cancelled, None, reason)).await;
+        }
+        if !self.lease.holds(self.session) {
+            return;
+        }
+        let work = Work {
+            task: Arc::clone(&self.task),
+            action: Arc::clone(&self.action),
+            output: Output::new(),
+            cancel: CancellationToken::new(),
+            deadline: begun + self.action.timeout,
+        };
+        let ending = self.carry_out(&work).await;
+        self.flush(&work.output).await;
+        self.finish(ending).await;
+    }
+
+    /// Runs the executor, passing its output on, and sees to it that it ends.
+    async fn carry_out(&self, work: &Work) -> Ending {
+        let mut execution = std::pin::pin!(self.executor.execute(work));
+        let mut pump = std::pin::pin!(self.pump(&work.output));
+        let mut end_by = work.deadline + OVERTIME;
+        let mut asked: Option<EndingResult> = None;
+        loop {
+            tokio::select! {
+                biased;
+                ending = &mut execution => return self.judge(asked, ending),
+                () = self.signals.stop.cancelled(), if asked != Some(EndingResult::Unknown) => {
+                    work.cancel.cancel();
+                    asked = Some(EndingResult::Unknown);
+                    end_by = end_by.min(Instant::now() + STOP_TIMEOUT);
+                }
+                () = self.signals.cancel.cancelled(), if asked.is_none() => {
+                    work.cancel.cancel();
+                    asked = Some(EndingResult::Cancelled);
+                    end_by = end_by.min(Instant::now() + CANCEL_TIMEOUT);
+                }
+                () = sleep_until(end_by) => {
+                    let result = asked.unwrap_or(EndingResult::TimedOut);
+                    return ending(result, None, "it did not end when it was asked to, and was left alone");
+                }
+                () = &mut pump => {}
+            }
+        }
+    }
+
+    /// What an ending is worth when we asked for it.
+    fn judge(&self, asked: Option<EndingResult>, ended: Ending) -> Ending {
+        match (asked, ended.result) {
+            (Some(EndingResult::Unknown), EndingResult::Cancelled) => {
+                let reason = "the peer that ran it was stopped, and ended it in the middle";
+                ending(EndingResult::Unknown, ended.exit_code, reason)
+            }
+            _ => ended,
+        }
+    }
+
+    /// Passes output on as it comes. Never ends: once nobody takes it, it just waits.
+    async fn pump(&self, output: &Output) {
+        let mut allowance = Allowance::new(Instant::now());
+        loop {
+            output.ready().await;
+            let Some(batch) = output.take() else { continue };
+            let next = allowance.spend(batch.bytes(), Instant::now());
+            if self.send(batch).await != Verdict::Taken {
+                return std::future::pending().await;
+            }
+            sleep_until(next).await;
+        }
+    }
+
+    async fn flush(&self, output: &Output) {
+        let all = async {
+            while let Some(batch) = output.take() {
+                if self.send(batch).await != Verdict::Taken {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(FLUSH_TIMEOUT, all).await.is_err() {
+            debug!("the last output could not be handed in");
+        }
+    }
+
+    async fn send(&self, batch: Batch) -> Verdict {
+        self.metrics.output_missed_bytes.add(batch.missed_bytes);
+        let attempt = self.task.attempt;
+        let chunks =
+            batch.chunks.into_iter().map(|(stream, bytes)| OutputChunk { attempt, stream, bytes }).collect();
+        self.report(Progress::Output { chunks, missed_bytes: batch.missed_bytes }).await
+    }
+}

@@ -1,0 +1,86 @@
+//! The futures that live as long as the process, by name.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, warn};
+
+/// Services that run. Each ends when its own signal says so.
+#[derive(Default)]
+pub(super) struct Services {
+    running: JoinSet<(&'static str, Result<(), String>)>,
+    names: BTreeSet<&'static str>,
+}
+
+impl Services {
+    pub(super) fn start<F>(&mut self, name: &'static str, service: F)
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.names.insert(name);
+        self.running.spawn(async move { (name, service.await) });
+    }
+
+    /// Starts one that has nothing to say at its end.
+    pub(super) fn start_plain<F>(&mut self, name: &'static str, service: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.start(name, async move {
+            service.await;
+            Ok(())
+        });
+    }
+
+    /// Waits until a service ends that nobody told to, and says what happened. Cancel safe.
+    pub(super) async fn first_end(&mut self) -> String {
+        match self.running.join_next().await {
+            Some(ended) => self.note(ended),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn note(&mut self, ended: Result<(&'static str, Result<(), String>), JoinError>) -> String {
+        match ended {
+            Ok((name, result)) => {
+                self.names.remove(name);
+                match result {
+                    Ok(()) => format!("{name} ended unexpectedly"),
+                    Err(reason) => format!("{name}: {reason}"),
+                }
+            }
+            Err(error) => format!("a service broke down: {error}"),
+        }
+    }
+
+    /// Waits for the end of `name`, which was told to end, for `limit` at most. Whether it has ended.
+    pub(super) async fn ended(&mut self, name: &'static str, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        while self.names.contains(name) {
+            match timeout_at(until, self.running.join_next()).await {
+                Ok(Some(ended)) => {
+                    let what = self.note(ended);
+                    debug!(what, "while stopping");
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    warn!(name, ?limit, "did not end in time");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Ends what is left at once.
+    pub(super) async fn abort(&mut self) {
+        if !self.names.is_empty() {
+            debug!(left = ?self.names, "dropped");
+        }
+        self.running.shutdown().await;
+        self.names.clear();
+    }
+}
