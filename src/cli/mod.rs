@@ -194,7 +194,7 @@ async fn dispatch(cli: Cli) -> Done {
 
 async fn run_demo(args: DemoArgs) -> Done {
     match args.command {
-        None => demo::run(demo::Options { dir: args.dir, nodes: usize::from(args.nodes) }).await?,
+        None => demo::run(demo::Options { dir: args.dir, nodes: usize::from(args.nodes), ..demo::Options::default() }).await?,
         Some(DemoCommand::Load { host, level }) => {
             if !level.is_finite() || !(0.0..=10.0).contains(&level) {
                 return Err(Failure::Usage(format!("a load goes from 0 to 10, not {level}")));

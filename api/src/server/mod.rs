@@ -55,7 +55,12 @@ impl Server {
         tls: Option<Arc<rustls::ServerConfig>>,
         ctx: Context,
     ) -> io::Result<Server> {
-        Ok(Server { listener: TcpListener::bind(address).await?, tls, ctx })
+        Ok(Server::on(TcpListener::bind(address).await?, tls, ctx))
+    }
+
+    /// On a port that is open already.
+    pub fn on(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, ctx: Context) -> Server {
+        Server { listener, tls, ctx }
     }
 
     /// Where it listens.
