@@ -39,7 +39,7 @@ impl Ground {
 }
 
 async fn write(peer: &Peer) -> Result<()> {
-    let command = Command::Tick { first: false, delta_ms: 1, wall: Timestamp(0) };
+    let command = Command::Tick { term: 0, first: false, delta_ms: 1, wall: Timestamp(0) };
     let payload = Payload::encode(&Proposal { request: None, actor: Actor::System, command })?;
     peer.engine().propose(payload, Instant::now() + PATIENCE).await??;
     Ok(())

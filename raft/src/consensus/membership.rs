@@ -359,9 +359,19 @@ mod tests {
         let table: &[(&str, &[Member], u64, bool)] = &[
             ("the only voter", &[member(1, true, true)], 1, true),
             ("a learner", &[member(1, true, true), member(2, false, true)], 2, false),
-            ("three that answer", &[member(1, true, true), member(2, true, true), member(3, true, true)], 3, false),
+            (
+                "three that answer",
+                &[member(1, true, true), member(2, true, true), member(3, true, true)],
+                3,
+                false,
+            ),
             ("a dead one", &[member(1, true, true), member(2, true, true), member(3, true, false)], 3, false),
-            ("beside a dead one", &[member(1, true, true), member(2, true, false), member(3, true, true)], 3, true),
+            (
+                "beside a dead one",
+                &[member(1, true, true), member(2, true, false), member(3, true, true)],
+                3,
+                true,
+            ),
         ];
         for (name, members, peer, needed) in table {
             assert_eq!(why_needed(members, PeerId(*peer)).is_some(), *needed, "{name}");

@@ -122,7 +122,9 @@ impl Parts {
                 let moved = Command::MovePeer { peer, peer_addr: self.addr.clone() };
                 match submit(&self.consensus, None, moved, Instant::now() + PATIENCE).await {
                     Ok(Ok(_)) => info!(addr = self.addr, "this peer is reached elsewhere than before"),
-                    Ok(Err(rejection)) => warn!(reason = rejection.message, "this peer's address is not changed"),
+                    Ok(Err(rejection)) => {
+                        warn!(reason = rejection.message, "this peer's address is not changed")
+                    }
                     Err(error) => warn!(%error, "this peer's address is not changed yet"),
                 }
             }

@@ -179,7 +179,8 @@ async fn a_join_token_expires_and_belongs_to_its_control_plane() {
     let one = fleet.peer(1);
     let token = one.create_join_token(Duration::from_secs(1), PeerRole::Learner).await.unwrap();
     for first in [true, false] {
-        let tick = Command::Tick { first, delta_ms: if first { 0 } else { 2000 }, wall: Timestamp(1) };
+        let tick =
+            Command::Tick { term: 1, first, delta_ms: if first { 0 } else { 2000 }, wall: Timestamp(1) };
         propose(one, tick).await.unwrap();
     }
     let error = join::join(one.addr(), &token, &applicant("late")).await.unwrap_err();
