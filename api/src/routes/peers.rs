@@ -109,8 +109,19 @@ async fn list(request: Request) -> Answer {
 async fn set_role(request: Request, role: model::PeerRole) -> Answer {
     let peer: PeerId = request.id(0, "peer")?;
     request.query()?.finish()?;
+    if role == model::PeerRole::Learner {
+        refuse_needed(&request, peer).await?;
+    }
     request.submit(0, Command::SetPeerRole { peer, role }).await?;
     reply::no_content()
+}
+
+/// The state knows who votes, but not who answers.
+async fn refuse_needed(request: &Request, peer: PeerId) -> Result<(), Problem> {
+    match request.ctx.handle().why_needed(peer).await {
+        Some(why) => Err(Problem::conflict(why)),
+        None => Ok(()),
+    }
 }
 
 async fn promote(request: Request) -> Answer {
@@ -124,6 +135,7 @@ async fn demote(request: Request) -> Answer {
 async fn remove(request: Request) -> Answer {
     let peer: PeerId = request.id(0, "peer")?;
     request.query()?.finish()?;
+    refuse_needed(&request, peer).await?;
     request.submit(0, Command::RemovePeer(peer)).await?;
     reply::no_content()
 }
