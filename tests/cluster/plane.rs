@@ -257,7 +257,7 @@ impl Peer {
             .arg(&self.data)
             .args(["--api", &self.api, "--peer", &self.peer_addr, "--name", &self.name])
             .args(more)
-            .env("RSCALER_LOG", "info")
+            .env("RSCALER_SERVER_LOG", "info")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
