@@ -53,11 +53,11 @@ fn outcomes_are_remembered_for_a_day_of_the_replicated_clock() {
     driver.propose(proposal(7200)).unwrap();
     let wall = driver.state.clock().wall;
     for _ in 0..86_400 / 2 - 1 {
-        driver.apply(Command::Tick { first: false, delta_ms: 2000, wall }).unwrap();
+        driver.apply(Command::Tick { term: 1, first: false, delta_ms: 2000, wall }).unwrap();
     }
     driver.propose(proposal(7300)).unwrap();
     assert_eq!(driver.state.settings().keep_raw, secs(7200));
-    driver.apply(Command::Tick { first: false, delta_ms: 2000, wall }).unwrap();
+    driver.apply(Command::Tick { term: 1, first: false, delta_ms: 2000, wall }).unwrap();
     driver.propose(proposal(7300)).unwrap();
     assert_eq!(driver.state.settings().keep_raw, secs(7300));
 }
@@ -250,7 +250,7 @@ proptest! {
             if restarts.contains(&position) {
                 replayed.restart();
             }
-            replayed.propose(proposal);
+            let _ = replayed.propose(proposal);
         }
         prop_assert_eq!(straight.state.digest(), replayed.state.digest());
     }
@@ -269,6 +269,7 @@ proptest! {
                 Some(task) => {
                     driver.report(task, Progress::Started);
                     driver.finish(task, EndingResult::Succeeded);
+                    check(&driver);
                 }
                 None if driver.state.open_tasks().next().is_some() => driver.pass(20_000),
                 None => break,

@@ -173,7 +173,7 @@ impl State {
             step.tasks = tasks;
         }
         self.notify(Notice::Run(id));
-        self.release_tasks(id, index);
+        self.advance_step(id, index);
     }
 
     /// The nodes a step acts on; one `None` for an action that needs none.
@@ -206,12 +206,17 @@ impl State {
         }
     }
 
-    /// Lets as many of a step's tasks go as its spread allows, in order. One that ended before its turn (it was
-    /// cancelled) is counted when its turn comes: `ended` and `failed` are of released tasks.
-    fn release_tasks(&mut self, id: RunId, index: u32) {
+    /// Lets as many of a step's tasks go as its spread allows, in order; gives up the rest where too many failed;
+    /// ends the step when all have ended. A task that ended before its turn (it was cancelled) is counted when its
+    /// turn comes: `ended` and `failed` are of released tasks.
+    fn advance_step(&mut self, id: RunId, index: u32) {
         let Some(run) = self.runs.get(&id) else { return };
         let step = &run.steps[index as usize];
+        let cancelled = run.cancel_requested;
         let spread = step.plan.spread;
+        let total = step.tasks.len();
+        let share = u64::from(spread.max_failures_percent) * total as u64;
+        let too_many = |failed: u32| u64::from(failed) * 100 > share;
         let (mut released, mut ended, mut failed) = (step.released, step.ended, step.failed);
         let mut going = Vec::new();
         while let Some(task) = step.tasks.get(released as usize) {
@@ -223,22 +228,27 @@ impl State {
                 let group_is_open =
                     spread.batch == 0 || released < (ended / spread.batch + 1).saturating_mul(spread.batch);
                 let has_room = spread.parallelism == 0 || released - ended < spread.parallelism;
-                if run.cancel_requested || !group_is_open || !has_room {
+                if cancelled || too_many(failed) || !group_is_open || !has_room {
                     break;
                 }
                 going.push(*task);
             }
             released += 1;
         }
-        if released == step.released {
-            return;
-        }
-        if let Some(run) = self.runs.get_mut(&id) {
+        let give_up = too_many(failed) && !cancelled && (released as usize) < total;
+        if released != step.released
+            && let Some(run) = self.runs.get_mut(&id)
+        {
             let step = &mut run.steps[index as usize];
             (step.released, step.ended, step.failed) = (released, ended, failed);
         }
         for task in going {
             self.enqueue(task, Elapsed(0));
+        }
+        if give_up {
+            self.give_up_step(id, index);
+        } else if ended as usize == total {
+            self.end_step(id, index);
         }
     }
 
@@ -252,26 +262,14 @@ impl State {
     /// Counts a task that ended, and moves its step on.
     pub(super) fn task_ended(&mut self, id: RunId, index: u32, task: TaskId, state: TaskState) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let cancelled = run.cancel_requested;
         let step = &mut run.steps[index as usize];
         // Ids grow within a step.
         if step.tasks.binary_search(&task).is_ok_and(|at| at < step.released as usize) {
             step.ended += 1;
             step.failed += u32::from(state != TaskState::Succeeded);
         }
-        let total = step.tasks.len();
-        let share = u64::from(step.plan.spread.max_failures_percent) * total as u64;
-        let too_many_failed = u64::from(step.failed) * 100 > share;
-        let all_released = step.released as usize == total;
         self.notify(Notice::Run(id));
-        if too_many_failed && !all_released && !cancelled {
-            self.give_up_step(id, index);
-            return;
-        }
-        self.release_tasks(id, index);
-        if self.runs.get(&id).is_some_and(|run| run.steps[index as usize].ended as usize == total) {
-            self.end_step(id, index);
-        }
+        self.advance_step(id, index);
     }
 
     /// Ends the tasks of a step that were not begun: too many others failed.

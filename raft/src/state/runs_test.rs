@@ -186,12 +186,17 @@ fn a_task_that_is_cancelled_before_its_turn_is_never_given_out() {
 #[test]
 fn cancelled_ones_and_too_many_failures_together_end_the_run() {
     let mut driver = with_nodes(&SIX);
-    let run = driver.run_on_web(spread(1, 0, 0));
-    for task in 2..=6 {
+    let run = driver.run_on_web(spread(2, 0, 17));
+    for task in [4, 6] {
         driver.apply(Command::CancelTask(TaskId(task))).unwrap();
     }
     driver.carry_out(1, EndingResult::Failed);
+    assert_eq!(going(&driver), [2, 3], "one of six is 16.7 %; the cancelled ones have not had their turn");
+    driver.carry_out(3, EndingResult::Succeeded);
+    assert_eq!(going(&driver), [2], "at its turn the fourth counts");
+    driver.carry_out(2, EndingResult::Succeeded);
     assert_eq!(driver.run_state(run), RunState::Failed);
+    assert_eq!(driver.state.run(run).unwrap().steps[0].ended, 6);
 }
 
 #[test]

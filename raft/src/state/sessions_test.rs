@@ -13,6 +13,7 @@ fn a_session_lives_as_long_as_it_is_renewed() {
     let mut driver = Driver::with_peers(1);
     driver.pass(10_000);
     assert!(driver.state.session(PeerId(1)).is_some());
+    driver.apply(Command::RenewSession { peer: PeerId(1), epoch: 1 }).unwrap();
     driver.alive.clear();
     driver.pass(1_999);
     assert!(driver.state.session(PeerId(1)).is_some());
@@ -79,7 +80,7 @@ fn a_new_leader_gives_every_session_one_full_life_and_no_second() {
     driver.alive.clear();
     let tick = |driver: &mut Driver, first, delta_ms| {
         let wall = driver.state.clock().wall;
-        driver.apply(Command::Tick { first, delta_ms, wall }).unwrap();
+        driver.apply(Command::Tick { term: 1, first, delta_ms, wall }).unwrap();
     };
     tick(&mut driver, false, 1_500);
     tick(&mut driver, true, 0);
@@ -94,7 +95,7 @@ fn a_new_leader_gives_every_session_one_full_life_and_no_second() {
 fn one_tick_moves_the_clock_by_two_seconds_at_most_and_the_wall_clock_never_back() {
     let mut driver = Driver::new();
     let elapsed = driver.state.clock().elapsed;
-    driver.apply(Command::Tick { first: false, delta_ms: 3_600_000, wall: Timestamp(5) }).unwrap();
+    driver.apply(Command::Tick { term: 1, first: false, delta_ms: 3_600_000, wall: Timestamp(5) }).unwrap();
     assert_eq!(driver.state.clock().elapsed.since(elapsed), secs(2));
     assert_eq!(driver.state.clock().wall, Timestamp(BEGIN * 1000));
 }

@@ -45,7 +45,7 @@ impl Driver {
             alive: BTreeMap::new(),
         };
         let wall = Timestamp(BEGIN * 1000);
-        driver.apply(Command::Tick { first: true, delta_ms: 0, wall }).unwrap();
+        driver.apply(Command::Tick { term: 1, first: true, delta_ms: 0, wall }).unwrap();
         driver
     }
 
@@ -113,7 +113,7 @@ impl Driver {
                 self.apply(Command::RenewSession { peer, epoch }).unwrap();
             }
             let wall = Timestamp(self.state.clock().wall.0 + step);
-            self.apply(Command::Tick { first: false, delta_ms: step as u32, wall }).unwrap();
+            self.apply(Command::Tick { term: 1, first: false, delta_ms: step as u32, wall }).unwrap();
         }
     }
 

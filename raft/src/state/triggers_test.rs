@@ -66,7 +66,7 @@ fn a_hold_goes_on_across_restarts_and_a_change_of_leader() {
         now(&mut driver, at, "web01", 5.0);
         driver.restart();
         let wall = driver.state.clock().wall;
-        driver.apply(Command::Tick { first: true, delta_ms: 0, wall }).unwrap();
+        driver.apply(Command::Tick { term: 1, first: true, delta_ms: 0, wall }).unwrap();
     }
     assert!(driver.events(fired).is_empty());
     now(&mut driver, 60, "web01", 5.0);
@@ -251,7 +251,7 @@ fn a_control_plane_that_stood_still_does_not_take_that_for_silence() {
     now(&mut driver, 10, "web01", 1.0);
     now(&mut driver, 11, "web02", 1.0);
     let wall = Timestamp((BEGIN + 5000) * 1000);
-    driver.apply(Command::Tick { first: true, delta_ms: 0, wall }).unwrap();
+    driver.apply(Command::Tick { term: 1, first: true, delta_ms: 0, wall }).unwrap();
     driver.restart();
     driver.until(5059);
     assert!(driver.events(fired).is_empty());

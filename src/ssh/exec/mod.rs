@@ -15,7 +15,7 @@
 //! that is data goes over stdin: no limit of a command line holds, and nothing shows in `ps`. The outer shell outlives the script
 //! and notes its end in the marker, even when the connection is lost.
 //!
-//! [`script`] has the shell text, [`start`] the way to "ready", [`drive`] what comes after it.
+//! `script` has the shell text, `start` the way to "ready", `drive` what comes after it.
 
 mod drive;
 mod fence;
