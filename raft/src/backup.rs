@@ -84,7 +84,9 @@ pub fn pieces(
     let rest = std::iter::from_fn(move || {
         let piece = match parts.as_mut()?.next() {
             Some(Ok(ExportedPart::Section { offset, bytes })) => Piece::Section { offset, bytes },
-            Some(Ok(ExportedPart::Block { key, bytes })) => Piece::Block { key: key.0, bytes: bytes.to_vec() },
+            Some(Ok(ExportedPart::Block { key, bytes })) => {
+                Piece::Block { key: key.0, bytes: bytes.to_vec() }
+            }
             Some(Err(error)) => {
                 parts = None;
                 return Some(Err(error.into()));

@@ -445,7 +445,8 @@ impl Backups {
     pub fn pieces(
         &self,
         snapshot: &store::SnapshotHandle,
-    ) -> Result<impl Iterator<Item = Result<Vec<u8>, crate::backup::Error>> + use<>, crate::backup::Error> {
+    ) -> Result<impl Iterator<Item = Result<Vec<u8>, crate::backup::Error>> + use<>, crate::backup::Error>
+    {
         crate::backup::pieces(self.control_plane, snapshot)
     }
 }

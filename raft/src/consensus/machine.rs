@@ -156,7 +156,11 @@ pub fn snapshot_of(handle: SnapshotHandle) -> Result<Snapshot, crate::codec::Err
 }
 
 /// Makes a state of what is stored.
-pub(crate) fn read_state(rows: RowSource<'_>, blocks: BlockInfos<'_>, applied: &Applied) -> Result<State, Error> {
+pub(crate) fn read_state(
+    rows: RowSource<'_>,
+    blocks: BlockInfos<'_>,
+    applied: &Applied,
+) -> Result<State, Error> {
     // What ends the rows or the blocks early is the error, whatever the state says of the rest.
     let mut failed = None;
     let mut failed_block = None;

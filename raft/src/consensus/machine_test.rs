@@ -81,7 +81,7 @@ fn file(index: u64, name: &str, bytes: usize) -> Entry {
 }
 
 fn tick(index: u64) -> Entry {
-    entry(index, Command::Tick { delta_ms: 10, wall: Timestamp(index as i64), first: false })
+    entry(index, Command::Tick { delta_ms: 10, wall: Timestamp(index as i64), first: false, term: 1 })
 }
 
 fn members(index: u64) -> Entry {
@@ -333,7 +333,10 @@ fn sampled(from: u64, batches: u64) -> Vec<Entry> {
     (from..from + batches)
         .map(|index| match index {
             0 => setup(0),
-            1 => entry(1, Command::Tick { delta_ms: 0, wall: Timestamp(BEGIN + 86_400_000), first: true }),
+            1 => entry(
+                1,
+                Command::Tick { delta_ms: 0, wall: Timestamp(BEGIN + 86_400_000), first: true, term: 1 },
+            ),
             _ => batch(index),
         })
         .collect()

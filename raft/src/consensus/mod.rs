@@ -13,12 +13,12 @@ mod machine;
 mod machine_test;
 mod membership;
 mod network;
+#[cfg(test)]
+mod raft_test;
 mod reads;
 mod runtime;
 mod service;
 mod transfer;
-#[cfg(test)]
-mod raft_test;
 mod types;
 mod upkeep;
 mod wire;

@@ -129,10 +129,8 @@ async fn found(ground: &Ground, store: &Store, mut state: State) -> Result<crate
     let index = store.checkpointed().borrow().saturating_sub(1);
     let peer = state.refound(index, &ground.config.name, &ground.addr, &ground.config.api_url);
     let position = Some(LogPosition { term: 0, peer: peer.0, index });
-    let membership = MembershipRecord {
-        voters: vec![[peer.0].into()],
-        peers: [(peer.0, ground.addr.clone())].into(),
-    };
+    let membership =
+        MembershipRecord { voters: vec![[peer.0].into()], peers: [(peer.0, ground.addr.clone())].into() };
     let applied = Applied { position, membership: StoredMembership { position, membership } };
     store.checkpoint(move || Changes { drain: state.drain(), applied }).await?;
     Ok(peer)

@@ -44,9 +44,9 @@ impl SnapshotHandle {
                 Err(error) => (Vec::new(), Some(Err(error))),
             };
             let parts = infos.into_iter().map(move |info| {
-                let bytes = blocks
-                    .read_block(&info.key)?
-                    .ok_or_else(|| Error::corrupt("a snapshot", format!("block {:?} is missing", info.key)))?;
+                let bytes = blocks.read_block(&info.key)?.ok_or_else(|| {
+                    Error::corrupt("a snapshot", format!("block {:?} is missing", info.key))
+                })?;
                 Ok(ExportedPart::Block { key: info.key, bytes })
             });
             parts.chain(failed)
