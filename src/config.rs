@@ -103,6 +103,20 @@ pub enum Start {
 }
 
 impl Config {
+    /// Reads file, environment and flags.
+    ///
+    /// # Errors
+    /// [`Mistakes`]: all of them.
+    pub fn read(flags: &Flags) -> Result<Config, Mistakes> {
+        let mut layers = Layers::default();
+        if let Some(path) = &flags.config {
+            layers.add_file(path);
+        }
+        layers.add_environment(std::env::vars_os());
+        layers.add_flags(flags);
+        layers.read()
+    }
+
     /// The options of [`crate::server::run`], for an API that answers at `api_url`.
     pub fn server_options(&self, api_url: impl Into<String>) -> crate::server::Options {
         crate::server::Options {
@@ -205,20 +219,6 @@ impl fmt::Debug for Flags {
         }
         f.debug_struct("Flags").field("config", &self.config).field("settings", &settings).finish()
     }
-}
-
-/// Reads file, environment and flags.
-///
-/// # Errors
-/// [`Mistakes`]: all of them.
-pub fn load(flags: &Flags) -> Result<Config, Mistakes> {
-    let mut layers = Layers::default();
-    if let Some(path) = &flags.config {
-        layers.add_file(path);
-    }
-    layers.add_environment(std::env::vars_os());
-    layers.add_flags(flags);
-    layers.read()
 }
 
 #[cfg(test)]

@@ -126,6 +126,7 @@ struct Inner {
     ring: Arc<Ring>,
     streams: Arc<Semaphore>,
     hashing: Arc<Semaphore>,
+    queries: Semaphore,
     /// The last answer of `/readyz`, so that probing costs no round trip each.
     ready: Mutex<Option<(Instant, Result<(), Vec<(String, String)>>)>>,
     closing: CancellationToken,
@@ -133,6 +134,8 @@ struct Inner {
 
 /// Password hashes computed at once: each takes 19 MiB and a core for some 20 ms.
 const HASHING_MAX: usize = 2;
+/// Queries of samples at once: each may take a core and some 100 MB.
+const QUERIES_MAX: usize = 4;
 /// How long a write waits until this peer has applied it too.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
@@ -149,6 +152,7 @@ impl Context {
                 ring,
                 streams: Arc::new(Semaphore::new(limits.streams_max)),
                 hashing: Arc::new(Semaphore::new(HASHING_MAX)),
+                queries: Semaphore::new(QUERIES_MAX),
                 ready: Mutex::new(None),
                 closing: CancellationToken::new(),
                 limits,
@@ -188,6 +192,10 @@ impl Context {
 
     pub(crate) fn hashing(&self) -> &Arc<Semaphore> {
         &self.inner.hashing
+    }
+
+    pub(crate) fn queries(&self) -> &Semaphore {
+        &self.inner.queries
     }
 
     /// Ends what has no end in sight.

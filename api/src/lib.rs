@@ -17,6 +17,7 @@ mod auth;
 mod changes;
 mod request;
 mod routes;
+mod shared;
 
 pub use context::Context;
 pub use error::Problem;

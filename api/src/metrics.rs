@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -55,6 +55,12 @@ struct Inner {
     peers: Level,
     open_tasks: Level,
     nodes_unassigned: Level,
+    series: Level,
+    series_blocks: Level,
+    series_block_bytes: Level,
+    series_open_samples: Level,
+    samples_accepted: Level,
+    samples_refused: Level,
     objects: Family<KindLabels, Gauge<u64, AtomicU64>>,
 }
 
@@ -78,6 +84,12 @@ impl Metrics {
             peers: Level::default(),
             open_tasks: Level::default(),
             nodes_unassigned: Level::default(),
+            series: Level::default(),
+            series_blocks: Level::default(),
+            series_block_bytes: Level::default(),
+            series_open_samples: Level::default(),
+            samples_accepted: Level::default(),
+            samples_refused: Level::default(),
             objects: Family::default(),
         };
         {
@@ -105,6 +117,28 @@ impl Metrics {
                 "nodes_unassigned",
                 "Nodes with an SSH profile that no peer collects",
                 inner.nodes_unassigned.clone(),
+            );
+            registry.register("series", "Series of samples", inner.series.clone());
+            registry.register("series_blocks", "Stored blocks of samples", inner.series_blocks.clone());
+            registry.register(
+                "series_block_bytes",
+                "Bytes of the stored blocks of samples",
+                inner.series_block_bytes.clone(),
+            );
+            registry.register(
+                "series_open_samples",
+                "Samples that are in no block yet",
+                inner.series_open_samples.clone(),
+            );
+            registry.register(
+                "samples_accepted",
+                "Samples taken since the beginning",
+                inner.samples_accepted.clone(),
+            );
+            registry.register(
+                "samples_refused",
+                "Samples refused since the beginning",
+                inner.samples_refused.clone(),
             );
             registry.register("objects", "Configuration objects, by kind", inner.objects.clone());
         }
@@ -158,6 +192,14 @@ impl Metrics {
                 })
                 .count();
             inner.nodes_unassigned.set(level(unassigned));
+            let series = state.series().status();
+            let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            inner.series.set(level(series.series));
+            inner.series_blocks.set(level(series.blocks));
+            inner.series_block_bytes.set(count(series.block_bytes));
+            inner.series_open_samples.set(count(series.open_samples));
+            inner.samples_accepted.set(count(series.accepted));
+            inner.samples_refused.set(count(series.refused.total()));
         });
         let mut text = String::new();
         if prometheus_client::encoding::text::encode(&mut text, &inner.registry.lock()).is_err() {

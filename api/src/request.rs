@@ -18,10 +18,11 @@ use warp::http::{HeaderMap, Method, header};
 use crate::auth::Caller;
 use crate::context::Context;
 use crate::error::Problem;
+use crate::shared::Shared;
 use crate::types::{self, FieldError};
 
 /// A body as it arrives.
-pub(crate) type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
+pub(crate) type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
 
 /// The longest `Idempotency-Key`.
 const KEY_BYTES_MAX: usize = 255;
@@ -272,7 +273,8 @@ pub(crate) fn read_as<T: DeserializeOwned>(value: serde_json::Value) -> Result<T
 pub(crate) fn body_stream<B: Buf>(
     body: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,
 ) -> BodyStream {
-    Box::pin(body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))))
+    let body = body.map(|chunk| chunk.map(|mut chunk| chunk.copy_to_bytes(chunk.remaining())));
+    Box::pin(Shared::new(Box::pin(body)))
 }
 
 fn parse_tag(tag: &str) -> Option<u64> {

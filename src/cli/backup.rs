@@ -61,7 +61,9 @@ pub(crate) async fn backup(connection: &Connection, args: BackupArgs) -> Done {
         let _ = std::fs::remove_file(&partial);
     }
     eprintln!("{} bytes in {}", kept?, args.file.display());
-    eprintln!("to restore it, the keyring of one of the peers is needed too: keep a copy apart from this file");
+    eprintln!(
+        "to restore it, the keyring of one of the peers is needed too: keep a copy apart from this file"
+    );
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::failure::{Done, Failure};
-use crate::config::Flags;
+use crate::config::{Config, Flags};
 use crate::server::peer;
 use crate::telemetry;
 
@@ -19,7 +19,7 @@ pub(crate) struct ServerArgs {
 
 /// Runs `rscaler server`.
 pub(crate) async fn run(args: ServerArgs) -> Done {
-    let config = crate::config::load(&args.flags).map_err(|mistakes| Failure::Usage(mistakes.to_string()))?;
+    let config = Config::read(&args.flags).map_err(|mistakes| Failure::Usage(mistakes.to_string()))?;
     telemetry::init(config.log_format, &config.log).map_err(Failure::Usage)?;
     if args.exit_on_stdin_eof {
         peer::stop_when_stdin_ends();

@@ -124,9 +124,10 @@ impl Peers {
         let log = File::options().create(true).append(true).open(&peer.log);
         let log = log.with_context(|| format!("could not write {}", peer.log.display()))?;
         let mut command = Command::new(program);
-        // What the user set for the command line is not meant for peers.
+        // What the user set for the command line, or for a peer of their own, is not meant for these.
         for (key, _) in std::env::vars_os() {
-            if key.as_encoded_bytes().starts_with(b"RSCALER_") && key != "RSCALER_LOG" {
+            let key_bytes = key.as_encoded_bytes();
+            if key_bytes.starts_with(b"RSCALER_") && !key_bytes.starts_with(b"RSCALER_SERVER_LOG") {
                 command.env_remove(key);
             }
         }

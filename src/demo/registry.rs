@@ -242,8 +242,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let shared = PathBuf::from("/tmp/rscaler-demo-1000");
         assert_eq!(places(Some(dir.path().into()), 1000), [dir.path().join("rscaler-demo"), shared.clone()]);
-        assert_eq!(places(Some(dir.path().join("gone")), 1000), [shared.clone()]);
-        assert_eq!(places(Some("relative".into()), 1000), [shared.clone()]);
-        assert_eq!(places(None, 1000), [shared]);
+        let alone = std::slice::from_ref(&shared);
+        assert_eq!(places(Some(dir.path().join("gone")), 1000), alone);
+        assert_eq!(places(Some("relative".into()), 1000), alone);
+        assert_eq!(places(None, 1000), alone);
     }
 }

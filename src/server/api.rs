@@ -14,9 +14,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use rscaler_api::context::{
-    self, Backup, CopyStream, Hooks, JoinTokenText, JoinTokens, Limits, Readiness,
-};
+use rscaler_api::context::{self, Backup, CopyStream, Hooks, JoinTokenText, JoinTokens, Limits, Readiness};
 use rscaler_api::server::{Certificate, Server, server_config};
 use rscaler_raft::handle::Handle;
 use rscaler_raft::network::join::JoinToken;
@@ -163,7 +161,9 @@ impl Readiness for Disk {
     fn problem(&self) -> Option<String> {
         match *self.0.borrow() {
             Space::Ok => None,
-            Space::Low => Some("the disk is nearly full: no writes are taken".to_string()),
+            Space::Low { free_bytes } => {
+                Some(format!("the disk has {free_bytes} bytes left: no writes are taken"))
+            }
         }
     }
 }

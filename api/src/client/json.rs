@@ -68,8 +68,10 @@ impl Client {
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Error::Unexpected { endpoint, why: format!("the answer cannot be read: {error}") })
+        serde_json::from_slice(&bytes).map_err(|error| Error::Unexpected {
+            endpoint,
+            why: format!("the answer cannot be read: {error}"),
+        })
     }
 
     /// Sends a request to a [`path`] and gives the answer as it comes.
@@ -99,8 +101,7 @@ impl Client {
             if let Some(cursor) = &cursor {
                 query.push(("cursor", cursor));
             }
-            let mut page =
-                self.exchange(Method::GET, &path(segments, &query), Body::None, None).await?;
+            let mut page = self.exchange(Method::GET, &path(segments, &query), Body::None, None).await?;
             if let Some(found) = page["items"].as_array_mut() {
                 items.append(found);
             }
@@ -119,6 +120,9 @@ mod tests {
 
     #[test]
     fn parts_of_a_path_cannot_change_its_shape() {
-        assert_eq!(path(&["nodes", "a/b?c", ".."], &[("label", "a=b&c")]), "/api/v1/nodes/a%2Fb%3Fc/%2E%2E?label=a%3Db%26c");
+        assert_eq!(
+            path(&["nodes", "a/b?c", ".."], &[("label", "a=b&c")]),
+            "/api/v1/nodes/a%2Fb%3Fc/%2E%2E?label=a%3Db%26c"
+        );
     }
 }

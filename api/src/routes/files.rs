@@ -19,6 +19,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             "Lists a file's kept versions",
             versions,
         )
+        .pages()
         .answers::<List<FileVersion>>(200, "Oldest first; at most 10."),
         Endpoint::get("/api/v1/files/{name}/content", Access::VIEWER, "Gives a file's bytes", content)
             .query("version", "An older version that is kept.")
@@ -28,7 +29,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 
 async fn versions(request: Request) -> Answer {
     let name = request.name(0, Kind::File)?;
-    request.query()?.finish()?;
+    let query = request.query()?;
     let kept = request.ctx.handle().read(|state| {
         state.object(Kind::File, &name)?;
         Some(state.file_versions(&name).map(|(version, row)| (version, row.clone())).collect::<Vec<_>>())
@@ -40,7 +41,7 @@ async fn versions(request: Request) -> Answer {
         bytes: row.content.len() as u64,
         sha256: sha256_hex(&row.content),
     });
-    reply::ok(&List { items: items.collect(), next: None })
+    reply::paged(query, items)
 }
 
 async fn content(request: Request) -> Answer {

@@ -5,12 +5,14 @@
 //! | `resources` | `GET POST /api/v1/{kind}`, `GET PUT PATCH DELETE /api/v1/{kind}/{name}`, `POST /api/v1/apply` |
 //! | `files` | `GET /api/v1/files/{name}/versions`, `/content` |
 //! | `nodes` | `GET PUT DELETE /api/v1/nodes/{name}/host-keys`, `GET /api/v1/nodes/{name}/checks`, `GET /api/v1/checks` |
+//! | `samples` | `GET /api/v1/series`, `GET /api/v1/clusters/{name}/counters/{counter}/samples` and of nodes and JVMs, `POST /samples` |
 //! | `act` | `POST /api/v1/clusters/{name}/run`, `/nodes/{name}/run` |
 //! | `runs` | `GET /api/v1/runs`, `/runs/{id}`, `/tasks`, `/tasks/{id}`; `POST .../cancel`, `/runs/{id}/retry` |
 //! | `output` | `GET /api/v1/tasks/{id}/output` |
-//! | `triggers` | `POST /api/v1/triggers/{name}/execute` |
+//! | `triggers` | `GET /api/v1/triggers/{name}/state`, `POST .../execute`, `.../test` |
 //! | `events` | `GET /api/v1/events` |
 //! | `peers` | `GET /api/v1/peers`, `POST /peers/{id}/promote`, `/demote`, `DELETE /peers/{id}`, `POST /peers/leader`, `/peers/join-tokens`, `GET /backup` |
+//! | `settings` | `GET PATCH /api/v1/settings` |
 //! | `watch` | `GET /api/v1/watch` |
 //! | `login` | `POST /api/v1/login`, `/logout`, `GET /whoami` |
 //! | `health` | `GET /healthz`, `/readyz`, `/metrics` |
@@ -33,6 +35,8 @@ mod output;
 mod peers;
 mod resources;
 mod runs;
+mod samples;
+mod settings;
 mod triggers;
 mod watch;
 
@@ -57,11 +61,13 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         files::endpoints(),
         nodes::endpoints(),
         act::endpoints(),
+        samples::endpoints(),
         runs::endpoints(),
         output::endpoints(),
         triggers::endpoints(),
         events::endpoints(),
         peers::endpoints(),
+        settings::endpoints(),
         watch::endpoints(),
         login::endpoints(),
         health::endpoints(),

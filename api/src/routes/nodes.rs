@@ -29,6 +29,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .answers_nothing(204, "None is recorded now."),
         Endpoint::get("/api/v1/nodes/{name}/checks", Access::VIEWER, "Shows what became of a node's last readings", checks)
             .describe("One for each counter that is collected on the node: whether it yields samples, why not, and what its script printed.")
+            .pages()
             .answers::<List<Check>>(200, "By counter."),
         Endpoint::get("/api/v1/checks", Access::VIEWER, "Searches the last readings of all nodes", search)
             .pages()
@@ -101,8 +102,8 @@ fn collector(state: &State, node: &Name) -> Option<u64> {
 
 async fn checks(request: Request) -> Answer {
     let name = node_exists(&request)?;
-    request.query()?.finish()?;
-    let items = request.ctx.handle().read(|state| {
+    let query = request.query()?;
+    let items: Vec<Check> = request.ctx.handle().read(|state| {
         let Some(node) = state.node(&name) else { return Vec::new() };
         let collector = collector(state, &name);
         let mut checks: std::collections::BTreeMap<Name, Check> = state
@@ -116,7 +117,7 @@ async fn checks(request: Request) -> Answer {
         }
         checks.into_values().collect()
     });
-    reply::ok(&List { items, next: None })
+    reply::paged(query, items)
 }
 
 type Row = (Name, Name, Arc<CheckStatus>);

@@ -70,11 +70,11 @@ fn whole(mut reader: Reader, form: Form) -> Answer {
     let mut text = Vec::new();
     let mut chunks = Vec::new();
     loop {
-        let piece = reader.take().ok_or_else(|| Problem::not_found("task", reader.task))?;
+        let mut piece = reader.take().ok_or_else(|| Problem::not_found("task", reader.task))?;
         let read_all = piece.read_all;
         match form {
             Form::Text => text.extend_from_slice(&piece.text(&mut reader.mid_line)),
-            Form::Json => chunks.extend(piece.output.chunks),
+            Form::Json => chunks.append(&mut piece.output.chunks),
         }
         if !read_all {
             continue;

@@ -26,6 +26,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/peers", Access::VIEWER, "Lists the peers of the control plane", list)
             .describe("How far other peers are is known at the leader alone; ask it for `last_log` and `lag` of all.")
+            .pages()
             .answers::<List<Peer>>(200, "By number."),
         Endpoint::post("/api/v1/peers/{id}/promote", Access::ADMIN, "Makes a learner a voter", promote)
             .describe("It becomes a voter once it has caught up.")
@@ -47,14 +48,14 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 }
 
 async fn list(request: Request) -> Answer {
-    request.query()?.finish()?;
+    let query = request.query()?;
     let handle = request.ctx.handle();
     let leadership = *handle.leadership().borrow();
     let members: BTreeMap<PeerId, _> =
         handle.members().await.into_iter().map(|member| (member.peer, member)).collect();
     let leaders_last = leadership.leader.and_then(|leader| members.get(&leader)).and_then(|m| m.last_log);
     let own_applied = handle.applied();
-    let items = handle.read(|state| {
+    let items: Vec<Peer> = handle.read(|state| {
         let mut nodes: BTreeMap<PeerId, u64> = BTreeMap::new();
         for (_, assignment) in state.assignments() {
             *nodes.entry(assignment.peer).or_default() += 1;
@@ -102,7 +103,7 @@ async fn list(request: Request) -> Answer {
         };
         state.peers().map(show).collect()
     });
-    reply::ok(&List { items, next: None })
+    reply::paged(query, items)
 }
 
 async fn set_role(request: Request, role: model::PeerRole) -> Answer {

@@ -5,7 +5,10 @@ use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::{Reply, Response};
 
 use super::endpoint::Answer;
+use super::resources::cursor;
 use crate::error::Problem;
+use crate::request::Query;
+use crate::types::List;
 
 /// JSON.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
@@ -19,6 +22,18 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
 /// JSON, status 200.
 pub(crate) fn ok(body: &impl Serialize) -> Answer {
     json(StatusCode::OK, body)
+}
+
+/// A list that is read whole, a page of it: the cursor is how many items came before.
+pub(crate) fn paged<T: Serialize>(mut query: Query, items: impl IntoIterator<Item = T>) -> Answer {
+    let limit = query.limit()?;
+    let before = cursor::<usize>(&mut query)?.unwrap_or(0);
+    query.finish()?;
+    let mut items: Vec<T> = items.into_iter().skip(before).take(limit.saturating_add(1)).collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = more.then(|| (before + limit).to_string());
+    ok(&List { items, next })
 }
 
 /// JSON of a configuration object, with its ETag.

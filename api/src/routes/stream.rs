@@ -1,11 +1,9 @@
 //! Answers without an end in sight: counted, bounded, and ended when the peer stops.
 
 use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use warp::http::{HeaderValue, header};
 use warp::reply::{Reply as _, Response};
@@ -13,6 +11,7 @@ use warp::reply::{Reply as _, Response};
 use crate::context::Context;
 use crate::error::Problem;
 use crate::metrics::Metrics;
+use crate::shared::Shared;
 
 /// Why a stream broke off.
 pub(crate) type StreamError = Box<dyn std::error::Error + Send + Sync>;
@@ -40,17 +39,6 @@ pub(crate) fn place(ctx: &Context) -> Result<Place, Problem> {
     Ok(Place { _permit: permit, metrics: ctx.metrics().clone() })
 }
 
-/// A stream that warp takes: it wants `Sync`, which polling through `&mut` never needs.
-struct Shared<S>(Mutex<S>);
-
-impl<S: Stream + Unpin> Stream for Shared<S> {
-    type Item = S::Item;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<S::Item>> {
-        Pin::new(self.0.get_mut()).poll_next(cx)
-    }
-}
-
 /// An answer that goes on until the stream ends or the peer stops.
 pub(crate) fn answer(ctx: &Context, place: Place, media: &'static str, stream: ByteStream) -> Response {
     let closing = ctx.closing().clone().cancelled_owned();
@@ -58,7 +46,7 @@ pub(crate) fn answer(ctx: &Context, place: Place, media: &'static str, stream: B
         let _held = &place;
         item
     });
-    let mut response = warp::reply::stream(Shared(Mutex::new(stream))).into_response();
+    let mut response = warp::reply::stream(Shared::new(stream)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -58,7 +58,7 @@ impl Server {
         Ok(Server::on(TcpListener::bind(address).await?, tls, ctx))
     }
 
-    /// On a port that is open already.
+    /// Serves on a listener that is bound already.
     pub fn on(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, ctx: Context) -> Server {
         Server { listener, tls, ctx }
     }
@@ -184,7 +184,7 @@ where
         let (ctx, service, address) = (self.ctx, self.service, self.address);
         let answers = service_fn(move |request| {
             let (ctx, service) = (ctx.clone(), service.clone());
-            async move { Ok::<_, Infallible>(answer(&ctx, &service, address, request).await) }
+            async move { Ok::<_, Infallible>(answer(&ctx, service, address, request).await) }
         });
         let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), answers).into_owned();
         if let Err(error) = self.watcher.watch(connection).await {
@@ -194,12 +194,7 @@ where
 }
 
 /// Names the request, lets the routes answer it, and writes down how that went.
-async fn answer<S>(
-    ctx: &Context,
-    service: &S,
-    address: SocketAddr,
-    mut request: Request<Incoming>,
-) -> Response
+async fn answer<S>(ctx: &Context, service: S, address: SocketAddr, mut request: Request<Incoming>) -> Response
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {

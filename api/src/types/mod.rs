@@ -27,6 +27,7 @@ mod login;
 mod peer;
 mod run;
 mod sample;
+mod settings;
 mod task;
 mod watch;
 
@@ -49,6 +50,7 @@ pub use run::{Cause, Run, RunRequest, RunStarted, RunState, RunStep, StepState};
 pub use sample::{Agg, Pushed, Sample, SampleQuery, SamplesAnswer, SamplesPushed, SeriesInfo, SeriesPoints};
 pub use scalar::{InvalidSpan, Span, Text, Time};
 pub use secret::Secret;
+pub use settings::Settings;
 pub use ssh_profile::{HostKeyPolicy, SshProfile};
 pub use task::{Attempt, Output, OutputChunk, Stream, Task, TaskOutput, TaskState};
 pub use token::{Expiry, Token};

@@ -73,7 +73,7 @@ impl<T> Resource<T> {
 impl<T: ToSchema> PartialSchema for Resource<T> {
     fn schema() -> RefOr<Schema> {
         let text = || ObjectBuilder::new().schema_type(Type::String);
-        let made = |object: ObjectBuilder| object.read_only(Some(true));
+        let made = |object: ObjectBuilder| object.read_only(true);
         let name = text()
             .pattern(Some("^[a-z0-9][a-z0-9._-]{0,62}$"))
             .description(Some("Its name. May be absent where the path says it."));

@@ -203,6 +203,8 @@ mod tests {
         let table: [(&str, &[(u32, TaskState, bool)], OnExecutorLoss, Probe, Next); 10] = [
             ("runs", &lost, retry, Probe::Running { epoch: 16 }, Next::Wait),
             ("ran, not counted", &lost, retry, Probe::Finished { epoch: 16, code: 3 }, Next::Adopt(3)),
+            ("ended by us, may repeat", &lost, retry, Probe::Finished { epoch: 16, code: 143 }, Next::Start),
+            ("ended by us, may not", &lost, fail, Probe::Finished { epoch: 16, code: 143 }, Next::Adopt(143)),
             (
                 "ran, counted as timed out",
                 &timed_out,
