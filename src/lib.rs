@@ -2,6 +2,7 @@
 //!
 //! The map of this package, which is everything that touches the outside world:
 //!
+//! - [`cli`]: the command line. Speaks to peers through the public API alone.
 //! - [`server`]: one peer as a process, and its session.
 //! - [`scheduler`]: what only the leader does.
 //! - [`collectors`]: counters of the nodes that are assigned to this peer.
@@ -17,6 +18,7 @@
 //! What holds everywhere: an effect outside is made only under a valid [`lease`], and for a task only after its beginning was
 //! committed; a node, whatever it does, costs only what was asked of it; nothing polls what a commit tells.
 
+pub mod cli;
 pub mod collectors;
 pub mod config;
 pub mod demo;

@@ -2,8 +2,23 @@
 //!
 //! A handler reads the replicated state or proposes a command; it never executes anything and never decides. What
 //! it may reach is in [`context`]. Wire types live in [`types`], apart from the replicated ones, so that each can
-//! change without the other. Start reading at [`routes`], which lists every endpoint.
+//! change without the other. Start reading at `routes`, which lists every endpoint; a request goes
+//! `server` -> `routes::endpoint` (authentication, role, consistency) -> handler.
 
 pub mod client;
+pub mod context;
 pub mod error;
+pub mod metrics;
+pub mod openapi;
+pub mod server;
 pub mod types;
+
+mod auth;
+mod changes;
+mod request;
+mod routes;
+mod shared;
+
+pub use context::Context;
+pub use error::Problem;
+pub use routes::hash_password;

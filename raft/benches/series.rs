@@ -99,11 +99,7 @@ impl Source {
                 *at = (*at + 0.08 * random.normal() + 0.02 * (1.0 - *at)).max(0.0);
                 return two_decimals(*at);
             }
-            "memory" => {
-                if random.even() < 0.6 {
-                    *at += (8.0 * random.normal()).round();
-                }
-            }
+            "memory" if random.even() < 0.6 => *at += (8.0 * random.normal()).round(),
             "bytes" => *at += (*rate * 10.0 * (1.0 + 0.02 * random.normal())).round().max(0.0),
             "bytes-even" => *at += (*rate + 64.0 * random.normal()).round().max(0.0),
             "operations" => *at += (50.0 + 7.0 * random.normal()).round().max(0.0),
@@ -115,11 +111,7 @@ impl Source {
                 return (*at / 8.0).floor() * 8.0;
             }
             "gc-count" => *at += f64::from(u8::from(*taken % 47 == 0)),
-            "threads" => {
-                if random.even() < 0.1 {
-                    *at += if random.even() < 0.5 { 1.0 } else { -1.0 };
-                }
-            }
+            "threads" if random.even() < 0.1 => *at += if random.even() < 0.5 { 1.0 } else { -1.0 },
             "uptime" => *at += 10.0,
             _ => {}
         }
@@ -366,16 +358,27 @@ fn fleet() {
         stored as f64 / 1e6
     );
     let begin = Instant::now();
-    let digest = (0..20).map(|_| black_box(fleet.store.digest())).last();
+    let digest = (0..20).fold(0, |_, _| black_box(fleet.store.digest()));
     println!("digest: {:.2} ms ({digest:x?})", begin.elapsed().as_secs_f64() * 1e3 / 20.0);
     queries(&fleet);
     fleet.run(2_160, 10);
     persistence(&mut fleet);
 }
 
+/// Queries alone, many times, for a profiler.
+fn query() {
+    let mut fleet = Fleet::new(500);
+    fleet.sources.retain(|(id, _, _)| id.0 % 20 == 0 || id.0 % 20 == 8);
+    fleet.store.checkpointed(u64::MAX);
+    fleet.run(0, 2_160);
+    for _ in 0..10 {
+        queries(&fleet);
+    }
+}
+
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
-    for (name, run) in [("kinds", kinds as fn()), ("fleet", fleet)] {
+    for (name, run) in [("kinds", kinds as fn()), ("fleet", fleet), ("query", query)] {
         if name.contains(&filter) {
             run();
         }

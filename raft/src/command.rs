@@ -146,6 +146,13 @@ pub enum Command {
         /// [`crate::state::State::digest`].
         digest: [u8; 32],
     },
+    /// A peer is reached elsewhere than before; membership follows.
+    MovePeer {
+        /// The peer.
+        peer: PeerId,
+        /// Where other peers reach it now.
+        peer_addr: String,
+    },
 }
 
 /// One change of a configuration object.

@@ -198,6 +198,11 @@ impl Handle {
         self.engine.members().await
     }
 
+    /// Why a peer can't be demoted or removed now, if it can't: too few of the other voters answer.
+    pub async fn why_needed(&self, peer: PeerId) -> Option<String> {
+        crate::consensus::why_needed(&self.members().await, peer)
+    }
+
     /// Hands leadership to a voter.
     ///
     /// # Errors

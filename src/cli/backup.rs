@@ -61,7 +61,9 @@ pub(crate) async fn backup(connection: &Connection, args: BackupArgs) -> Done {
         let _ = std::fs::remove_file(&partial);
     }
     eprintln!("{} bytes in {}", kept?, args.file.display());
-    eprintln!("to restore it, the keyring of one of the peers is needed too: keep a copy apart from this file");
+    eprintln!(
+        "to restore it, the keyring of one of the peers is needed too: keep a copy apart from this file"
+    );
     Ok(())
 }
 
@@ -86,12 +88,8 @@ pub(crate) async fn restore(args: RestoreArgs) -> Done {
     let keyring = Keyring::decode(&keyring)
         .map_err(|error| Failure::Failed(format!("{} is no keyring: {error}", args.keyring.display())))?;
     let file = File::open(&args.file).map_err(|error| cannot(&args.file, error))?;
-    let config = PeerConfig {
-        name: args.name.clone(),
-        listen: args.peer.clone(),
-        api_url: format!("http://{}", args.api),
-        ..PeerConfig::new(&args.data_dir)
-    };
+    let api_url = format!("http://{}", args.api);
+    let config = PeerConfig::new(&args.data_dir, &args.name, &args.peer, api_url);
     let identity = peer::restore(config, &keyring, BufReader::new(file))
         .await
         .map_err(|error| Failure::Failed(format!("{:#}", anyhow::Error::from(error))))?;

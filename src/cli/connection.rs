@@ -50,18 +50,18 @@ impl Connection {
         Ok(Connection { client: builder.build()? })
     }
 
-    /// The client itself.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// Reads a resource.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
         Ok(self.client.exchange(Method::GET, &escaped(path), Body::None, None).await?)
     }
 
     /// Sends a body, where there is one, and reads the answer.
-    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, Failure> {
         let body = match body {
             None => Body::None,
             Some(value) if method == Method::PATCH => Body::Patch(value),

@@ -75,9 +75,9 @@ pub(crate) enum ContextCommand {
 }
 
 fn path() -> anyhow::Result<PathBuf> {
-    let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"))
-    });
+    let home = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
     Ok(home.context("neither XDG_CONFIG_HOME nor HOME is set")?.join("rscaler").join("contexts.yaml"))
 }
 
@@ -118,7 +118,8 @@ impl Where {
         let named = named.unwrap_or_default();
         let api = self.api.clone().or((!named.api.is_empty()).then_some(named.api)).ok_or_else(|| {
             Failure::Usage(
-                "where to? give --api, set RSCALER_API (such as http://127.0.0.1:7700), or use a context".to_string(),
+                "where to? give --api, set RSCALER_API (such as http://127.0.0.1:7700), or use a context"
+                    .to_string(),
             )
         })?;
         Ok(Context { api, token: self.token.clone().or(named.token), ca: self.ca.clone().or(named.ca) })

@@ -7,10 +7,10 @@ use clap::{Subcommand, ValueEnum};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::confirm;
 use super::connection::Connection;
 use super::failure::{Done, Failure};
 use super::output::{self, Column, Format, ago, field};
-use super::confirm;
 
 /// What somebody may do.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -120,7 +120,9 @@ fn read_secret(what: &str) -> Result<String, Failure> {
     if !stdin.is_terminal() {
         let mut text = String::new();
         stdin.lock().read_to_string(&mut text)?;
-        return Ok(text.strip_suffix('\n').map_or(text.clone(), |line| line.trim_end_matches('\r').to_string()));
+        return Ok(text
+            .strip_suffix('\n')
+            .map_or(text.clone(), |line| line.trim_end_matches('\r').to_string()));
     }
     eprint!("{what}: ");
     std::io::stderr().flush()?;
@@ -158,7 +160,9 @@ pub(crate) async fn users(connection: &Connection, format: Format, command: User
         }
         UserCommand::Password { name } => {
             let password = read_secret("new password")?;
-            connection.send(Method::PATCH, &format!("users/{name}"), Some(json!({"password": password}))).await?;
+            connection
+                .send(Method::PATCH, &format!("users/{name}"), Some(json!({"password": password})))
+                .await?;
             eprintln!("password of `{name}` changed");
             Ok(())
         }

@@ -39,7 +39,8 @@ impl Failure {
     /// From a problem+json answer: one line, then a line for each field.
     pub(crate) fn from_problem(status: u16, problem: &Value) -> Failure {
         let text = |field: &str| problem[field].as_str().filter(|text| !text.is_empty());
-        let title = text("title").map_or_else(|| format!("the peer answered with status {status}"), str::to_string);
+        let title =
+            text("title").map_or_else(|| format!("the peer answered with status {status}"), str::to_string);
         let mut said = match text("detail") {
             Some(detail) => detail.to_string(),
             None => title,

@@ -194,14 +194,23 @@ async fn dispatch(cli: Cli) -> Done {
 
 async fn run_demo(args: DemoArgs) -> Done {
     match args.command {
-        None => demo::run(demo::Options { dir: args.dir, nodes: usize::from(args.nodes) }).await?,
+        None => {
+            demo::run(demo::Options {
+                dir: args.dir,
+                nodes: usize::from(args.nodes),
+                ..demo::Options::default()
+            })
+            .await?
+        }
         Some(DemoCommand::Load { host, level }) => {
             if !level.is_finite() || !(0.0..=10.0).contains(&level) {
                 return Err(Failure::Usage(format!("a load goes from 0 to 10, not {level}")));
             }
-            demo::set_load(&host, level)?;
+            output::say(&demo::set_load(args.dir.as_deref(), &host, level).await?)?;
         }
-        Some(DemoCommand::Restart { peer }) => demo::restart_peer(&peer)?,
+        Some(DemoCommand::Restart { peer }) => {
+            output::say(&demo::restart_peer(args.dir.as_deref(), &peer).await?)?
+        }
     }
     Ok(())
 }
@@ -219,7 +228,11 @@ fn confirm(yes: bool, what: &str) -> Done {
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::Failed("nothing done".to_string())) }
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::Failed("nothing done".to_string()))
+    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 use reqwest::Method;
 use serde_json::Value;
 
+use super::confirm;
 use super::connection::Connection;
 use super::failure::{Done, Failure};
 use super::output::{self, Column, Format, ago, field};
-use super::confirm;
 
 /// A kind, in the singular or the plural.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -202,7 +202,9 @@ fn read_documents(files: &[PathBuf]) -> Result<String, Failure> {
             paths = entries
                 .filter_map(|entry| entry.ok().map(|entry| entry.path()))
                 .filter(|path| {
-                    path.extension().and_then(|e| e.to_str()).is_some_and(|e| ["yaml", "yml", "json"].contains(&e))
+                    path.extension()
+                        .and_then(|e| e.to_str())
+                        .is_some_and(|e| ["yaml", "yml", "json"].contains(&e))
                 })
                 .collect();
             paths.sort();

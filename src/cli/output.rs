@@ -117,11 +117,8 @@ pub(crate) fn field(item: &Value, name: &str) -> String {
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let shown: Vec<char> = if c.is_control() && c != '\n' && c != '\t' {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            };
+            let shown: Vec<char> =
+                if c.is_control() && c != '\n' && c != '\t' { c.escape_default().collect() } else { vec![c] };
             shown
         })
         .collect()
@@ -144,7 +141,11 @@ pub(crate) fn ago(value: &Value) -> String {
 /// Colour codes around `text`, where standard error is a terminal and NO_COLOR is not set.
 pub(crate) fn coloured(text: &str, code: u8) -> String {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if plain || !std::io::stdout().is_terminal() { text.to_string() } else { format!("\x1b[{code}m{text}\x1b[0m") }
+    if plain || !std::io::stdout().is_terminal() {
+        text.to_string()
+    } else {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
 }
 
 #[cfg(test)]

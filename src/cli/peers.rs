@@ -4,10 +4,10 @@ use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::confirm;
 use super::connection::Connection;
 use super::failure::{Done, Failure};
 use super::output::{self, Column, Format, coloured, field};
-use super::confirm;
 
 /// What can be done with peers.
 #[derive(Subcommand, Debug)]
@@ -89,13 +89,14 @@ pub(crate) async fn run(connection: &Connection, format: Format, command: PeersC
     match command {
         PeersCommand::List => output::items(format, &connection.list("peers").await?, COLUMNS),
         PeersCommand::Token { expires, learner } => {
-            let body = json!({"expires": expires, "role": if learner { "learner" } else { "voter" }});
+            let body = json!({"ttl": expires, "role": if learner { "learner" } else { "voter" }});
             let token = connection.send(Method::POST, "peers/join-tokens", Some(body)).await?;
             if format != Format::Table {
                 return output::object(format, &token);
             }
             let peers = connection.list("peers").await?;
-            let through = peers.iter().find(|p| p["alive"] != false).map(|p| field(p, "peer")).unwrap_or_default();
+            let through =
+                peers.iter().find(|p| p["alive"] != false).map(|p| field(p, "peer")).unwrap_or_default();
             eprintln!("on the new machine, once, before {}:", field(&token, "expires"));
             output::say(&format!(
                 "rscaler server --data-dir DIR --api ADDR --peer ADDR --join {through} --join-token {}",

@@ -75,7 +75,8 @@ pub(crate) async fn query(connection: &Connection, format: Format, args: QueryAr
 }
 
 fn read_series(item: &Value) -> Series {
-    let parts: Vec<&str> = ["node", "jvm", "instance"].iter().filter_map(|name| item[*name].as_str()).collect();
+    let parts: Vec<&str> =
+        ["node", "jvm", "instance"].iter().filter_map(|name| item[*name].as_str()).collect();
     let points = item["points"].as_array().into_iter().flatten();
     Series {
         name: format!("{} {}", field(item, "counter"), output::printable(&parts.join(" "))),

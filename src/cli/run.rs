@@ -127,7 +127,8 @@ pub(crate) async fn verdict(connection: &Connection, run: &Value) -> Done {
         if task["state"] == "succeeded" {
             continue;
         }
-        let code = task["exit_code"].as_i64().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
+        let code =
+            task["exit_code"].as_i64().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
         worst = worst.max(code.unwrap_or(1));
         let why = task["reason"].as_str().unwrap_or_default();
         eprintln!("{}: {} {}", field(task, "node"), field(task, "state"), output::printable(why));

@@ -207,11 +207,8 @@ pub(crate) async fn tasks(connection: &Connection, format: Format, command: Task
     match command {
         TasksCommand::List(args) => {
             let mut path = "tasks?".to_string();
-            let filters = [
-                ("run", args.run.map(|run| run.to_string())),
-                ("node", args.node),
-                ("state", args.state),
-            ];
+            let filters =
+                [("run", args.run.map(|run| run.to_string())), ("node", args.node), ("state", args.state)];
             for (name, value) in filters {
                 if let Some(value) = value {
                     path += &format!("&{name}={value}");

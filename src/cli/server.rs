@@ -20,7 +20,7 @@ pub(crate) struct ServerArgs {
 /// Runs `rscaler server`.
 pub(crate) async fn run(args: ServerArgs) -> Done {
     let config = Config::read(&args.flags).map_err(|mistakes| Failure::Usage(mistakes.to_string()))?;
-    telemetry::init(config.log_format, &config.log).map_err(|error| Failure::Usage(error.to_string()))?;
+    telemetry::init(config.log_format, &config.log).map_err(Failure::Usage)?;
     if args.exit_on_stdin_eof {
         peer::stop_when_stdin_ends();
     }

@@ -85,7 +85,8 @@ pub(crate) async fn run(connection: &Connection, format: Format, command: Trigge
             output::say(&format!("{name}: {}", state(&state_of)))?;
             for firing in state_of["firings"].as_array().into_iter().flatten() {
                 let node = firing["node"].as_str().map(|node| format!(" on {node}")).unwrap_or_default();
-                let held = firing["held_back"].as_str().map(|why| format!("; held back: {why}")).unwrap_or_default();
+                let held =
+                    firing["held_back"].as_str().map(|why| format!("; held back: {why}")).unwrap_or_default();
                 let run = firing["run"].as_u64().map(|run| format!(", run {run}")).unwrap_or_default();
                 output::say(&format!("  last fired{node} {} ago{run}{held}", ago(&firing["fired"])))?;
             }
@@ -94,7 +95,8 @@ pub(crate) async fn run(connection: &Connection, format: Format, command: Trigge
         }
         TriggerCommand::Execute { name, node } => {
             let body = node.map_or_else(|| json!({}), |node| json!({"node": node}));
-            let started = connection.send(Method::POST, &format!("triggers/{name}/execute"), Some(body)).await?;
+            let started =
+                connection.send(Method::POST, &format!("triggers/{name}/execute"), Some(body)).await?;
             if format == Format::Table {
                 output::say(&format!("run {}", field(&started, "run")))
             } else {

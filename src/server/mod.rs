@@ -3,7 +3,9 @@
 //! The only place where futures begin that live as long as the process. Each has a name; each ends when it is told to
 //! ([`shutdown`]), and one that ends by itself ends the peer, for a peer without it would only look alive.
 
+mod api;
 pub mod leadership;
+pub mod peer;
 mod services;
 pub mod session;
 pub mod shutdown;

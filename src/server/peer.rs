@@ -90,7 +90,8 @@ async fn give_admin_token(handle: &Handle, data_dir: &Path) -> anyhow::Result<()
         Ok(text) => text.trim().to_string(),
         Err(_) => {
             let text = secrets::random_token()?;
-            let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
             writeln!(file, "{text}")?;
             file.sync_all()?;
             text
@@ -105,7 +106,10 @@ async fn give_admin_token(handle: &Handle, data_dir: &Path) -> anyhow::Result<()
         description: "the first token, made when this control plane began".to_string(),
         expect: Expect::Absent,
     };
-    handle.submit(Actor::System, Command::Configure(vec![put])).await.context("cannot make the first token")?;
+    handle
+        .submit(Actor::System, Command::Configure(vec![put]))
+        .await
+        .context("cannot make the first token")?;
     eprintln!("the first admin token is in {}", path.display());
     Ok(())
 }

@@ -15,7 +15,7 @@ pub struct Event {
     pub actor: String,
     /// What happened: `created`, `updated`, `deleted`, `trigger-fired`, `trigger-silenced`, `trigger-recovered`,
     /// `run-started`, `run-finished`, `task-lost`, `peer-joined`, `peer-changed`, `peer-removed`, `peer-lost`,
-    /// `peer-started`, `host-key`, `node-reachability`.
+    /// `peer-started`, `host-key`, `node-reachability`, `settings-changed`.
     #[serde(rename = "type")]
     pub kind: String,
     /// In words.
@@ -160,11 +160,11 @@ impl From<&model::Event> for Event {
                 shown.name = Some(node.clone());
                 "host-key"
             }
+            EventKind::SettingsChanged => "settings-changed",
             EventKind::NodeReachability(node) => {
                 shown.name = Some(node.clone());
                 "node-reachability"
             }
-            EventKind::SettingsChanged => "settings-changed",
         };
         shown.kind = kind.to_string();
         shown

@@ -1,5 +1,6 @@
 //! What all configuration objects share, and how a document is read.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rscaler_raft::command;
@@ -8,7 +9,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_path_to_error::Segment;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
+};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::Time;
 
@@ -20,10 +25,9 @@ pub trait Document: Serialize + DeserializeOwned + ToSchema + Send + Sync + 'sta
 
 /// A configuration object as it is read: one flat object of `name`, the fields of its kind, and what all carry.
 /// `version`, `created` and `updated` are made by the control plane; a write may carry them and they count for nothing.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Resource<T> {
     /// Its name: `[a-z0-9][a-z0-9._-]{0,62}`.
-    #[schema(value_type = String, example = "web01")]
     pub name: Name,
     /// At most 64 pairs, keys to 63 bytes and values to 255.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -36,15 +40,12 @@ pub struct Resource<T> {
     pub spec: T,
     /// Grows with each change; its ETag.
     #[serde(default)]
-    #[schema(read_only)]
     pub version: u64,
     /// When it was created.
     #[serde(default)]
-    #[schema(read_only)]
     pub created: Time,
     /// When it was last changed.
     #[serde(default)]
-    #[schema(read_only)]
     pub updated: Time,
 }
 
@@ -68,13 +69,89 @@ impl<T> Resource<T> {
     }
 }
 
+// By hand: a document is one flat object, which a derived schema would show as `allOf`.
+impl<T: ToSchema> PartialSchema for Resource<T> {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let made = |object: ObjectBuilder| object.read_only(true);
+        let name = text()
+            .pattern(Some("^[a-z0-9][a-z0-9._-]{0,62}$"))
+            .description(Some("Its name. May be absent where the path says it."));
+        let labels = ObjectBuilder::new()
+            .additional_properties(Some(text()))
+            .description(Some("At most 64 pairs, keys to 63 bytes and values to 255."));
+        let common: [(&str, RefOr<Schema>); 7] = [
+            ("kind", text().description(Some("The kind; needed where many documents are applied.")).into()),
+            ("name", name.into()),
+            ("labels", labels.into()),
+            ("description", text().description(Some("At most 4 KiB.")).into()),
+            (
+                "version",
+                made(ObjectBuilder::new().schema_type(Type::Integer))
+                    .description(Some("Grows with each change; the ETag."))
+                    .into(),
+            ),
+            ("created", made(text()).format(Some(date_time())).into()),
+            ("updated", made(text()).format(Some(date_time())).into()),
+        ];
+        let mut schema = T::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            for (key, property) in common {
+                object.properties.insert(key.to_string(), property);
+            }
+            object.required.push("name".to_string());
+            object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
+        schema
+    }
+}
+
+fn date_time() -> SchemaFormat {
+    SchemaFormat::KnownFormat(KnownFormat::DateTime)
+}
+
+impl<T: ToSchema> ToSchema for Resource<T> {
+    fn name() -> Cow<'static, str> {
+        T::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+    }
+}
+
 /// A page of a list.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct List<T> {
     /// At most `limit` of them.
     pub items: Vec<T>,
     /// Give this as `cursor` for the next page; `null` where there is none.
     pub next: Option<String>,
+}
+
+impl<T: ToSchema> PartialSchema for List<T> {
+    fn schema() -> RefOr<Schema> {
+        let next = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some("Give this as `cursor` for the next page; null where there is none."));
+        ObjectBuilder::new()
+            .property("items", ArrayBuilder::new().items(Ref::from_schema_name(T::name())))
+            .property("next", next)
+            .required("items")
+            .required("next")
+            .into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for List<T> {
+    fn name() -> Cow<'static, str> {
+        Cow::Owned(format!("{}List", T::name()))
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
 }
 
 /// A field with a value that cannot be.

@@ -475,6 +475,12 @@ pub struct TriggerSubject {
     /// The node it is about; absent where it is about the cluster.
     #[schema(value_type = Option<String>)]
     pub node: Option<Name>,
+    /// The counter, where it is about a single series.
+    pub counter: Option<String>,
+    /// The JVM, where it is about one.
+    pub jvm: Option<String>,
+    /// The instance, where it is about one.
+    pub instance: Option<String>,
     /// Position of the condition in `when`; absent where all of them are judged together.
     pub condition: Option<u8>,
     /// Whether it is about the absence of samples.

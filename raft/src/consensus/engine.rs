@@ -15,16 +15,18 @@ use openraft::errors::{ClientWriteError, RaftError};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::forward::{self, Forward};
+use super::leadership::Status;
 use super::log::LogStore;
 use super::machine::Machine;
 use super::network::NetworkFactory;
 use super::reads::{self, ReadRequest};
+use super::timers::Timers;
 use super::transfer::Snapshots;
 use super::types::{Payload, PeerAddress, TypeConfig};
 use super::wire::{HandOver, Proposed};
@@ -34,7 +36,7 @@ use crate::model::PeerId;
 use crate::network::client::{CallError, Lane, Link};
 use crate::network::frame::GROUP;
 use crate::network::links::Links;
-use crate::network::message::{FailureCode, Ping, Pong};
+use crate::network::message::{FailureCode, Pong};
 use crate::replica::Replica;
 use crate::store::{Fatal, Space};
 
@@ -46,54 +48,10 @@ pub const PROPOSAL_BYTES_MAX: usize = 8 << 20;
 /// Bytes of proposals under way on this peer, in units of [`BYTES_UNIT`]: 64 MiB.
 const ROOM_UNITS: usize = 64 << 10;
 const BYTES_UNIT: usize = 1 << 10;
-/// How often peers ask each other how they are.
-const PING_INTERVAL: Duration = Duration::from_millis(500);
-/// A peer that was not heard for this long is not counted on.
-pub(super) const ALIVE_WITHIN: Duration = Duration::from_millis(2500);
 /// How long a refusal that another leader could lift is waited out.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_MIN: Duration = Duration::from_millis(5);
 const RETRY_MAX: Duration = Duration::from_millis(100);
-
-/// When followers take a leader for dead, and how often it shows that it lives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timers {
-    /// Between two heartbeats.
-    pub heartbeat: Duration,
-    /// The shortest wait for one, after the leader's lease (the longest wait) is over.
-    pub election_min: Duration,
-    /// The longest wait.
-    pub election_max: Duration,
-}
-
-impl Default for Timers {
-    /// A dead leader is replaced within about a quarter of a second.
-    fn default() -> Self {
-        Timers {
-            heartbeat: Duration::from_millis(25),
-            election_min: Duration::from_millis(90),
-            election_max: Duration::from_millis(130),
-        }
-    }
-}
-
-impl Timers {
-    fn raft_config(self, log_entries_kept: u64) -> Result<openraft::Config, openraft::ConfigError> {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        openraft::Config {
-            cluster_name: "rscaler".to_string(),
-            heartbeat_interval: millis(self.heartbeat),
-            election_timeout_min: millis(self.election_min),
-            election_timeout_max: millis(self.election_max),
-            // A snapshot is pulled within this; what was pulled is kept when it is not enough.
-            install_snapshot_timeout: 600_000,
-            max_in_snapshot_log_to_keep: log_entries_kept,
-            purge_batch_size: (log_entries_kept / 20).max(1),
-            ..super::raft_config()
-        }
-        .validate()
-    }
-}
 
 /// What a peer of the Raft group is made of.
 pub struct Parts {
@@ -142,29 +100,16 @@ pub struct Consensus {
     pub(super) replica: Arc<Replica>,
     pub(super) snapshots: Arc<Snapshots>,
     pub(super) links: Arc<Links>,
-    leadership: watch::Sender<Leadership>,
-    statuses: Mutex<BTreeMap<PeerId, Status>>,
-    seeds: BTreeMap<PeerId, String>,
+    pub(super) leadership: watch::Sender<Leadership>,
+    pub(super) statuses: Mutex<BTreeMap<PeerId, Status>>,
+    pub(super) seeds: BTreeMap<PeerId, String>,
     forward: mpsc::Sender<Forward>,
     reads: mpsc::Sender<ReadRequest>,
     room: Semaphore,
-    space: watch::Receiver<Space>,
-    fatal: Fatal,
-    stop: CancellationToken,
+    pub(super) space: watch::Receiver<Space>,
+    pub(super) fatal: Fatal,
+    pub(super) stop: CancellationToken,
     loops: TaskTracker,
-}
-
-/// What another peer last said of itself.
-#[derive(Clone)]
-pub(super) struct Status {
-    pub(super) pong: Pong,
-    heard: Instant,
-}
-
-impl Status {
-    pub(super) fn is_alive(&self) -> bool {
-        self.heard.elapsed() < ALIVE_WITHIN
-    }
 }
 
 /// What one try to commit came to.
@@ -259,7 +204,7 @@ impl Consensus {
         }
     }
 
-    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.loops.spawn_on(
             async move {
@@ -301,6 +246,7 @@ impl Consensus {
         let metrics = metrics.borrow_watched();
         Pong {
             term: metrics.current_term,
+            leader: self.leadership.borrow().leader,
             last_log: metrics.last_log_index.unwrap_or(0),
             applied: self.replica.applied(),
             refuses: self.refuses(),
@@ -316,105 +262,6 @@ impl Consensus {
             .or_else(|| self.replica.read(|state| state.peer(peer).map(|peer| peer.peer_addr.clone())))
             .or_else(|| self.seeds.get(&peer).cloned())?;
         Some(self.links.get(peer, &addr, lane))
-    }
-
-    /// Keeps [`Leadership`] true, and reports when openraft has stopped by itself.
-    async fn follow_raft(self: Arc<Self>) {
-        let mut metrics = self.raft.metrics();
-        loop {
-            let (now, running) = {
-                let metrics = metrics.borrow_watched();
-                let now = Leadership {
-                    local: self.local,
-                    leader: metrics.current_leader.map(PeerId),
-                    term: metrics.current_term,
-                };
-                (now, metrics.running_state.clone())
-            };
-            let changed = self.leadership.send_if_modified(|known| {
-                let changed = *known != now;
-                *known = now;
-                changed
-            });
-            if changed {
-                info!(term = now.term, leader = now.leader.map(|leader| leader.0), "leadership");
-            }
-            if let Err(error) = running
-                && !self.stop.is_cancelled()
-            {
-                self.fatal.report(format!("Raft has stopped: {error}"));
-                return;
-            }
-            if metrics.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Asks all members how they are, which also keeps the connections up that an election will need.
-    async fn ask_around(self: Arc<Self>) {
-        let mut ticker = tokio::time::interval(PING_INTERVAL);
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticker.tick().await;
-            let metrics = self.metrics();
-            let membership = metrics.membership_config.membership();
-            self.statuses.lock().retain(|peer, _| membership.get_node(&peer.0).is_some());
-            self.links.retain(|peer| {
-                membership.get_node(&peer.0).is_some()
-                    || self.seeds.contains_key(&peer)
-                    || self.replica.read(|state| state.peer(peer).is_some())
-            });
-            for (id, node) in membership.nodes().filter(|(id, _)| **id != self.local.0) {
-                let peer = PeerId(*id);
-                let link = self.links.get(peer, &node.addr, Lane::Control);
-                let this = Arc::clone(&self);
-                self.spawn(async move {
-                    let deadline = Instant::now() + PING_INTERVAL * 2;
-                    match link.call(GROUP, &Ping {}, deadline).await {
-                        Ok(pong) => {
-                            this.statuses.lock().insert(peer, Status { pong, heard: Instant::now() });
-                        }
-                        Err(error) => debug!(%peer, %error, "no answer to a ping"),
-                    }
-                });
-            }
-        }
-    }
-
-    /// While this peer takes no writes, somebody else should lead.
-    async fn hand_over_when_refusing(self: Arc<Self>) {
-        let mut space = self.space.clone();
-        loop {
-            if space.wait_for(|space| *space != Space::Ok).await.is_err() {
-                return;
-            }
-            if self.leadership.borrow().is_local() {
-                match self.best_successor() {
-                    Some(to) => {
-                        warn!(%to, "this peer takes no writes: another one shall lead");
-                        if let Err(error) = self.transfer_here(to, Instant::now() + REFUSAL_PATIENCE).await {
-                            info!(%error, "leadership was not handed over");
-                        }
-                    }
-                    None => warn!("this peer takes no writes, and there is no other one to lead"),
-                }
-            }
-            tokio::time::sleep(PING_INTERVAL).await;
-        }
-    }
-
-    /// The other voter that lives, takes writes, and has most of the log.
-    fn best_successor(&self) -> Option<PeerId> {
-        let voters: Vec<u64> = self.metrics().membership_config.membership().voter_ids().collect();
-        let statuses = self.statuses.lock();
-        statuses
-            .iter()
-            .filter(|(peer, status)| {
-                voters.contains(&peer.0) && status.is_alive() && status.pong.refuses.is_none()
-            })
-            .max_by_key(|(_, status)| status.pong.last_log)
-            .map(|(peer, _)| *peer)
     }
 
     async fn try_propose(&self, leader: PeerId, payload: &Payload, deadline: Instant) -> Attempt {
@@ -450,52 +297,6 @@ impl Consensus {
             Ok(Err(error)) => Attempt::Maybe(format!("the leader, peer {leader}: {error}")),
             Err(_) => Attempt::Maybe("this peer is stopping".to_string()),
         }
-    }
-
-    /// Hands leadership to `to` if this peer leads, for another peer that asks.
-    pub(super) async fn transfer_as_leader(&self, to: PeerId, deadline: Instant) -> Result<(), EngineError> {
-        if !self.leadership.borrow().is_local() {
-            return Err(EngineError::Unavailable("the peer that was asked does not lead".to_string()));
-        }
-        self.transfer_here(to, deadline).await
-    }
-
-    /// Hands leadership to `to`, as the leader.
-    pub(super) async fn transfer_here(&self, to: PeerId, deadline: Instant) -> Result<(), EngineError> {
-        let refused = |why: String| Err(EngineError::Refused(why));
-        if !self.metrics().membership_config.membership().voter_ids().any(|voter| voter == to.0) {
-            return refused(format!("peer {to} is not a voter, so it can't lead"));
-        }
-        // What it said a second ago may be what it was before it was started again.
-        let Some(link) = self.link(to, Lane::Control) else {
-            return refused(format!("where peer {to} is, is not known"));
-        };
-        match link.call(GROUP, &Ping {}, deadline.min(Instant::now() + PING_INTERVAL * 2)).await {
-            Ok(Pong { refuses: Some(reason), .. }) => {
-                return refused(format!("peer {to} takes no writes: {reason}"));
-            }
-            Ok(_) => {}
-            Err(error) => return refused(format!("peer {to} does not answer, so it can't lead: {error}")),
-        }
-        let mut leadership = self.leadership.subscribe();
-        while Instant::now() < deadline {
-            self.raft
-                .trigger()
-                .transfer_leader(to.0)
-                .await
-                .map_err(|error| EngineError::Unavailable(error.to_string()))?;
-            let patience = deadline.min(Instant::now() + Duration::from_millis(500));
-            let moved = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != self.local));
-            let moved = tokio::time::timeout_at(patience, moved).await;
-            if let Some(leader) = moved.ok().and_then(|known| known.ok().and_then(|now| now.leader)) {
-                return if leader == to {
-                    Ok(())
-                } else {
-                    Err(EngineError::Unavailable("another peer was elected meanwhile".to_string()))
-                };
-            }
-        }
-        Err(EngineError::Unavailable(format!("peer {to} did not take over in time")))
     }
 
     /// Confirms that this peer leads, and gives the index that a linearizable read must have applied.
@@ -568,7 +369,7 @@ impl Engine for Consensus {
         let mut reason = "no leader is known".to_string();
         loop {
             let now = *leadership.borrow_and_update();
-            if let Some(leader) = now.leader {
+            if let Some(leader) = now.leader.or_else(|| self.rumoured_leader()) {
                 let attempt = tokio::select! {
                     biased;
                     attempt = self.try_propose(leader, &payload, deadline) => attempt,

@@ -81,7 +81,7 @@ fn file(index: u64, name: &str, bytes: usize) -> Entry {
 }
 
 fn tick(index: u64) -> Entry {
-    entry(index, Command::Tick { delta_ms: 10, wall: Timestamp(index as i64), first: false })
+    entry(index, Command::Tick { term: 1, delta_ms: 10, wall: Timestamp(index as i64), first: false })
 }
 
 fn members(index: u64) -> Entry {
@@ -270,6 +270,8 @@ async fn upkeep_checkpoints_and_asks_for_snapshots_by_size() {
     apply(&mut parts.machine, vec![file(1, "large", 100_000)]).await;
     tokio::time::timeout(patience, asked.notified()).await.unwrap();
     running.abort();
+    // It holds the store until then.
+    assert!(running.await.unwrap_err().is_cancelled());
     let object =
         |state: &crate::state::State| state.object(Kind::File, &Name::new("large").unwrap()).is_some();
     assert!(parts.machine.replica().read(object));
@@ -331,7 +333,10 @@ fn sampled(from: u64, batches: u64) -> Vec<Entry> {
     (from..from + batches)
         .map(|index| match index {
             0 => setup(0),
-            1 => entry(1, Command::Tick { delta_ms: 0, wall: Timestamp(BEGIN + 86_400_000), first: true }),
+            1 => entry(
+                1,
+                Command::Tick { term: 1, delta_ms: 0, wall: Timestamp(BEGIN + 86_400_000), first: true },
+            ),
             _ => batch(index),
         })
         .collect()

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::engine::Consensus;
 use super::types::PeerAddress;
-use crate::handle::Engine;
+use crate::handle::{Engine, Member};
 use crate::model::{PeerId, PeerRole};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -139,6 +139,24 @@ pub(super) fn next_step(view: &View) -> Result<Option<Step>, String> {
         Some(why) => Err(why),
         None => Ok(None),
     }
+}
+
+/// Why the control plane can't do without this peer's vote, if it can't: too few of the other voters answer. A peer
+/// that is no voter can always go.
+pub fn why_needed(members: &[Member], peer: PeerId) -> Option<String> {
+    let voters = || members.iter().filter(|member| member.voter);
+    if !voters().any(|member| member.peer == peer) {
+        return None;
+    }
+    let others = || voters().filter(|member| member.peer != peer);
+    let (left, answering) = (others().count(), others().filter(|member| member.last_log.is_some()).count());
+    if answering > left / 2 {
+        return None;
+    }
+    Some(format!(
+        "without peer {peer}, {answering} of the {left} voters left would answer, too few to decide: bring others back, \
+         or remove those that are gone, first"
+    ))
 }
 
 /// Looks and acts while this peer leads, until told to stop by being dropped.
@@ -327,6 +345,37 @@ mod tests {
         let mut moved = view(&[(1, Voter), (2, Voter)], &[(1, true), (2, true)], &[2]);
         moved.members.insert(PeerId(2), (true, "old:1".to_string()));
         assert_eq!(next_step(&moved), Ok(Some(Step::SetAddr(PeerId(2), addr(2)))));
+    }
+
+    #[test]
+    fn a_vote_is_needed_where_too_few_others_answer() {
+        let member = |peer, voter, answers: bool| Member {
+            peer: PeerId(peer),
+            addr: addr(peer),
+            voter,
+            last_log: answers.then_some(1),
+            applied: None,
+        };
+        let table: &[(&str, &[Member], u64, bool)] = &[
+            ("the only voter", &[member(1, true, true)], 1, true),
+            ("a learner", &[member(1, true, true), member(2, false, true)], 2, false),
+            (
+                "three that answer",
+                &[member(1, true, true), member(2, true, true), member(3, true, true)],
+                3,
+                false,
+            ),
+            ("a dead one", &[member(1, true, true), member(2, true, true), member(3, true, false)], 3, false),
+            (
+                "beside a dead one",
+                &[member(1, true, true), member(2, true, false), member(3, true, true)],
+                3,
+                true,
+            ),
+        ];
+        for (name, members, peer, needed) in table {
+            assert_eq!(why_needed(members, PeerId(*peer)).is_some(), *needed, "{name}");
+        }
     }
 
     fn apply(view: &mut View, step: Step) {

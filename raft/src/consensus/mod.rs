@@ -7,26 +7,32 @@
 mod convert;
 mod engine;
 mod forward;
+mod leadership;
 mod log;
 mod machine;
 #[cfg(test)]
 mod machine_test;
 mod membership;
 mod network;
+#[cfg(test)]
+mod raft_test;
 mod reads;
 mod runtime;
 mod service;
+mod timers;
 mod transfer;
 mod types;
 mod upkeep;
 mod wire;
 
-pub use engine::{Consensus, Error, PROPOSAL_BYTES_MAX, Parts, Timers};
+pub use engine::{Consensus, Error, PROPOSAL_BYTES_MAX, Parts};
 pub use log::LogStore;
 pub(crate) use machine::read_state;
 pub use machine::{Digest, Machine, SnapshotBuilder, snapshot_of};
+pub use membership::why_needed;
 pub use runtime::RaftRuntime;
 pub use service::{Admission, PeerService};
+pub use timers::Timers;
 pub use transfer::{ReceiveError, Snapshots};
 pub use types::{Answer, LogPosition, Payload, PeerAddress, TypeConfig};
 pub use upkeep::{Upkeep, UpkeepConfig, raft_config};

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::machine::{Core, Machine};
 use crate::replica::Replica;
 use crate::series;
-use crate::store::{Blocks, Error, NewBlock};
+use crate::store::{Blocks, Error, NewBlock, Store};
 
 /// When things are due.
 #[derive(Clone, Debug)]
@@ -75,6 +75,8 @@ impl UpkeepConfig {
     }
 }
 
+/// How often is looked at what is due by time.
+const TICK: Duration = Duration::from_secs(1);
 /// Jobs on samples that are done between two stores of blocks.
 const JOBS_MAX: usize = 32;
 /// Rounds of jobs before what else is due gets its turn.
@@ -86,8 +88,6 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    const TICK: Duration = Duration::from_secs(1);
-
     /// The upkeep of a machine that is then given to Raft.
     pub fn new(machine: &Machine) -> Upkeep {
         Upkeep { core: Arc::clone(machine.core()) }
@@ -100,8 +100,20 @@ impl Upkeep {
         F: Fn() -> Fut,
         Fut: Future<Output = ()>,
     {
-        let mut ticker = tokio::time::interval(Self::TICK);
-        ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let store = self.core.store.clone();
+        tokio::select! {
+            biased;
+            () = watch_storage(store) => {}
+            () = self.do_what_is_due(trigger_snapshot) => {}
+        }
+    }
+
+    async fn do_what_is_due<F, Fut>(&self, trigger_snapshot: F)
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = ()>,
+    {
+        let mut ticker = ticker();
         let begun = Instant::now();
         let (mut checkpointed, mut snapshot_asked) = (begun, begun);
         loop {
@@ -161,6 +173,21 @@ impl Upkeep {
             self.core.store.fatal().report(format!("sealing samples: {}", error.chain()));
         }
         result
+    }
+}
+
+fn ticker() -> tokio::time::Interval {
+    let mut ticker = tokio::time::interval(TICK);
+    ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticker
+}
+
+/// Beside what waits for the storage, and so would not see that it has stopped.
+async fn watch_storage(store: Store) {
+    let mut ticker = ticker();
+    loop {
+        ticker.tick().await;
+        store.check_alive();
     }
 }
 

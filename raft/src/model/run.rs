@@ -97,9 +97,9 @@ pub struct RunStep {
     pub tasks: Vec<TaskId>,
     /// How many of them, from the first, may be started: the window of [`crate::model::Spread`].
     pub released: u32,
-    /// How many of them have ended.
+    /// How many of those released have ended.
     pub ended: u32,
-    /// How many of them have ended otherwise than well.
+    /// How many of those released have ended otherwise than well.
     pub failed: u32,
 }
 

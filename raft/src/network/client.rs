@@ -254,7 +254,12 @@ impl Link {
                     Err(_) => Err(format!("peer {target} at {addr} did not answer within {DIAL_TIMEOUT:?}")),
                 },
             };
-            let Some(shared) = link.upgrade() else { return };
+            let Some(shared) = link.upgrade() else {
+                if let Ok(connection) = dialled {
+                    connection.close("no longer needed");
+                }
+                return;
+            };
             let state = match dialled {
                 Ok(connection) => {
                     *shared.failures.lock() = 0;

@@ -45,8 +45,13 @@ impl JoinToken {
     /// # Errors
     /// [`secrets::Error::NoRandom`].
     pub fn generate(authority: &[u8]) -> Result<JoinToken, secrets::Error> {
-        let secret = SecretBytes::new(secrets::random::<32>()?.to_vec());
-        Ok(JoinToken { authority: certificate::fingerprint(authority), secret })
+        Ok(JoinToken::of(authority, secrets::random()?))
+    }
+
+    /// The token with this secret.
+    pub fn of(authority: &[u8], secret: [u8; 32]) -> JoinToken {
+        let secret = SecretBytes::new(secret.to_vec());
+        JoinToken { authority: certificate::fingerprint(authority), secret }
     }
 
     /// What is replicated of it.

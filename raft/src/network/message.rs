@@ -122,6 +122,8 @@ pub struct Ping {}
 pub struct Pong {
     /// The newest term it knows.
     pub term: u64,
+    /// Who leads, as far as it knows.
+    pub leader: Option<PeerId>,
     /// Index of its last entry.
     pub last_log: u64,
     /// Index of the last entry it applied.

@@ -8,8 +8,8 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{admitted, submit};
-use crate::command::{Command, Outcome};
+use super::submit;
+use crate::command::{Command, Outcome, Reply};
 use crate::consensus::{Admission, Consensus};
 use crate::handle::{Engine, EngineError};
 use crate::identity::ControlPlaneId;
@@ -83,8 +83,9 @@ impl Admitter {
             api_url: join.api_url,
         };
         let outcome = self.commit(Some(request), command).await?;
-        let reply = outcome.map_err(|rejection| refused(rejection.message))?;
-        let peer = admitted(&reply).ok_or_else(|| refused("the control plane gave no number"))?;
+        let Reply::Peer(peer) = outcome.map_err(|rejection| refused(rejection.message))? else {
+            return Err(refused("the control plane gave no number"));
+        };
         self.catch_up().await?;
         if self.replica.read(|state| state.peer(peer).is_none()) {
             return Err(refused(format!(

@@ -12,19 +12,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::{Stopped, founding_request, renewed, submit};
+use super::{Error, Stopped, submit};
 use crate::command::{Command, RejectionKind};
 use crate::consensus::{Consensus, Digest};
 use crate::handle::Engine;
-use crate::identity::{DataDir, Identity, Origin};
-use crate::model::PeerId;
-use crate::network::certificate::{Authority, PeerCertificate, RENEWED_BEFORE_END};
+use crate::identity::{ControlPlaneId, DataDir, Identity, Origin, TlsFiles};
+use crate::model::{PeerId, RequestId};
+use crate::network::certificate::{self, Authority, PeerCertificate, RENEWED_BEFORE_END};
 use crate::network::tls::{RefusedList, Tls};
 use crate::replica::Replica;
 use crate::store::Fatal;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const RENEWAL_LOOK_INTERVAL: Duration = Duration::from_secs(3600);
+const ADDRESS_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -46,8 +47,8 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Starts them all, until `stop`.
-    pub(super) fn spawn(self, loops: &TaskTracker, stop: &CancellationToken, runtime: &Handle) {
-        let parts = Arc::new(self);
+    pub(super) fn spawn(self: &Arc<Self>, loops: &TaskTracker, stop: &CancellationToken, runtime: &Handle) {
+        let parts = Arc::clone(self);
         let spawn = |future: futures::future::BoxFuture<'static, ()>| {
             let stop = stop.clone();
             loops.spawn_on(
@@ -64,6 +65,7 @@ impl Parts {
         if parts.identity.origin == Origin::Bootstrap {
             spawn(Box::pin(Arc::clone(&parts).found()));
         }
+        spawn(Box::pin(Arc::clone(&parts).announce_move()));
         spawn(Box::pin(Arc::clone(&parts).follow_members()));
         spawn(Box::pin(Arc::clone(&parts).renew()));
         spawn(Box::pin(Arc::clone(&parts).compare()));
@@ -108,6 +110,28 @@ impl Parts {
         let outcome = submit(&self.consensus, None, record, deadline).await;
         outcome.map_err(|error| error.to_string())?.map_err(|rejection| rejection.message)?;
         Ok(())
+    }
+
+    /// Tells the others where this peer is, if that has changed since it was last known.
+    async fn announce_move(self: Arc<Self>) {
+        let peer = self.identity.peer;
+        let mut committed = self.replica.subscribe();
+        loop {
+            let known = self.replica.read(|state| state.peer(peer).map(|row| row.peer_addr.clone()));
+            if known.is_some_and(|known| known != self.addr) {
+                let moved = Command::MovePeer { peer, peer_addr: self.addr.clone() };
+                match submit(&self.consensus, None, moved, Instant::now() + PATIENCE).await {
+                    Ok(Ok(_)) => info!(addr = self.addr, "this peer is reached elsewhere than before"),
+                    Ok(Err(rejection)) => {
+                        warn!(reason = rejection.message, "this peer's address is not changed")
+                    }
+                    Err(error) => warn!(%error, "this peer's address is not changed yet"),
+                }
+            }
+            // Its row may come only with the log, or be changed by what was under way.
+            let _ = tokio::time::timeout(ADDRESS_LOOK_INTERVAL, committed.recv()).await;
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
     }
 
     /// Keeps the list of refused peers true, and remembers where the others are for the next start.
@@ -228,5 +252,41 @@ impl Parts {
                 return;
             }
         }
+    }
+}
+
+/// A new certificate for the same key.
+fn renewed(authority: &Authority, peer: PeerId, files: &TlsFiles) -> Result<(TlsFiles, Vec<u8>), Error> {
+    let issued = authority.issue(&certificate::request(&files.key)?, peer)?;
+    Ok((TlsFiles { certificate: issued.certificate, ..files.clone() }, issued.serial))
+}
+
+/// What the founding peer is admitted under, so that a repetition answers the same.
+fn founding_request(control_plane: ControlPlaneId) -> RequestId {
+    RequestId(control_plane.0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::network::certificate::CERTIFICATE_LIFE;
+    use crate::peer::{Peer, PeerConfig};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_certificate_is_renewed_when_a_month_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = PeerConfig::new(dir.path(), "p1", "127.0.0.1:0", "http://127.0.0.1:1");
+        let peer = Peer::bootstrap(config).await.unwrap();
+        let first = PeerCertificate::read(&peer.data.tls().unwrap().certificate).unwrap();
+        let now = SystemTime::now();
+        assert!(!peer.own.renew_if_due(now).await.unwrap());
+        let due = now + CERTIFICATE_LIFE - RENEWED_BEFORE_END + Duration::from_secs(1);
+        assert!(peer.own.renew_if_due(due).await.unwrap());
+        let second = PeerCertificate::read(&peer.data.tls().unwrap().certificate).unwrap();
+        assert_ne!(first.serial, second.serial);
+        let recorded = peer.replica().read(|state| state.peer(PeerId(1)).unwrap().certificate_serial.clone());
+        assert_eq!(recorded, second.serial);
+        peer.shutdown(Duration::from_secs(1)).await;
     }
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::{Error, Ground, PeerConfig, open_store};
+use super::start::open_store;
+use super::{Error, Ground, PeerConfig};
 use crate::backup::{self, Piece};
 use crate::consensus::{LogPosition, read_state};
 use crate::identity::{ControlPlaneId, Identity, Origin};

@@ -134,8 +134,6 @@ fn forge(id: BlockId, bytes: &mut [u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     #[test]
     fn packed_samples_come_back(samples in samples(300)) {
         let base = samples.times[0];

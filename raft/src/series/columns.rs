@@ -8,7 +8,7 @@ use pco::{ChunkConfig, DeltaSpec};
 
 use super::block::{BLOCK_SAMPLES_MAX, Codec, Opened};
 use super::codec::{Bad, Reader, put_bytes, put_signed, put_varint};
-use super::pack::{CHUNK, Form, PADDING, Packer, Unpacker};
+use super::pack::{CHUNK, Form, PADDING, Packer, Take, Times, Unpacker};
 use super::rollup::Rollup;
 
 /// pco's level: at this one a sample takes 10 to 30 ns; higher ones cost more and gain nothing at our block sizes.
@@ -36,6 +36,35 @@ impl Samples {
         pairs.fold(0, |hash, (&time, value)| {
             hash.wrapping_add(super::block::sample_hash(time, value.to_bits()))
         })
+    }
+}
+
+impl Take for Samples {
+    fn take(&mut self, times: Times<'_>, values: &[f64]) {
+        match times {
+            Times::Steady { first, step } => {
+                self.times.extend((0..values.len() as i64).map(|i| first.wrapping_add(step.wrapping_mul(i))));
+            }
+            Times::Each(times) => self.times.extend_from_slice(times),
+        }
+        self.values.extend_from_slice(values);
+    }
+}
+
+/// Passes samples on and remembers what a header tells of them.
+struct Counted<'a, T> {
+    out: &'a mut T,
+    count: usize,
+    first: Option<i64>,
+    last: Option<i64>,
+}
+
+impl<T: Take> Take for Counted<'_, T> {
+    fn take(&mut self, times: Times<'_>, values: &[f64]) {
+        self.count += values.len();
+        self.first = self.first.or(times.first());
+        self.last = times.last(values.len());
+        self.out.take(times, values);
     }
 }
 
@@ -93,11 +122,19 @@ fn put_times(out: &mut Vec<u8>, start: i64, times: &[i64]) {
     }
 }
 
-fn times(reader: &mut Reader<'_>, start: i64, count: usize, out: &mut Vec<i64>) -> Result<(), Bad> {
+/// Times as they are stored.
+enum Column {
+    /// First time, step and length of each run.
+    Runs(Vec<(i64, i64, usize)>),
+    Each(Vec<i64>),
+}
+
+fn times(reader: &mut Reader<'_>, start: i64, count: usize) -> Result<Column, Bad> {
     let mut last = start;
     match reader.u8()? {
         TIMES_AS_RUNS => {
             let mut left = count;
+            let mut runs = Vec::new();
             for _ in 0..reader.at_most(count)? {
                 let (gap, step) = (reader.signed()?, reader.signed()?);
                 let length = reader.at_most(left)?;
@@ -105,21 +142,19 @@ fn times(reader: &mut Reader<'_>, start: i64, count: usize, out: &mut Vec<i64>) 
                     return Err(Bad("a run of times is empty"));
                 }
                 left -= length;
-                last = last.wrapping_add(gap);
-                out.push(last);
-                out.extend((1..length).map(|_| {
-                    last = last.wrapping_add(step);
-                    last
-                }));
+                let first = last.wrapping_add(gap);
+                last = first.wrapping_add(step.wrapping_mul(length as i64 - 1));
+                runs.push((first, step, length));
             }
-            if left == 0 { Ok(()) } else { Err(Bad("times are missing")) }
+            if left == 0 { Ok(Column::Runs(runs)) } else { Err(Bad("times are missing")) }
         }
         TIMES_AS_DIFFERENCES => {
-            out.extend(column::<i64>(reader, count)?.into_iter().map(|difference| {
-                last = last.wrapping_add(difference);
-                last
-            }));
-            Ok(())
+            let mut times = column::<i64>(reader, count)?;
+            for time in &mut times {
+                last = last.wrapping_add(*time);
+                *time = last;
+            }
+            Ok(Column::Each(times))
         }
         _ => Err(Bad("the code of its times is unknown")),
     }
@@ -135,14 +170,21 @@ pub(super) fn pack(base: i64, samples: &Samples) -> Vec<u8> {
     out
 }
 
-/// Appends the samples of a packed stream to `out`; `scratch` is reused between calls.
-pub(super) fn unpack(base: i64, stream: &[u8], scratch: &mut Vec<u8>, out: &mut Samples) -> Result<(), Bad> {
+/// Gives the samples of a packed stream to `out`; `scratch` is reused between calls.
+pub(super) fn unpack(
+    base: i64,
+    stream: &[u8],
+    scratch: &mut Vec<u8>,
+    out: &mut impl Take,
+) -> Result<(), Bad> {
     scratch.clear();
     scratch.extend_from_slice(stream);
     scratch.resize(stream.len() + PADDING, 0);
     let mut unpacker = Unpacker::new(scratch, stream.len(), base);
-    while unpacker.next(&mut out.times, &mut out.values)?.is_some() {
-        if out.times.len() > 4 * BLOCK_SAMPLES_MAX {
+    let mut count = 0;
+    while let Some(n) = unpacker.next(out)? {
+        count += n;
+        if count > BLOCK_SAMPLES_MAX {
             return Err(Bad("it has more samples than a block may"));
         }
     }
@@ -164,28 +206,41 @@ pub(super) fn encode_samples(start: i64, samples: &Samples, packed: Vec<u8>) -> 
     if packed.len() <= out.len() { (Codec::Packed, packed) } else { (Codec::Columns, out) }
 }
 
-/// Appends a block's samples to `out`.
+/// Gives a block's samples to `out`. If that fails, `out` may have got some.
 pub(super) fn decode_samples(
     block: &Opened<'_>,
     scratch: &mut Vec<u8>,
-    out: &mut Samples,
+    out: &mut impl Take,
 ) -> Result<(), Bad> {
-    let (start, count, from) = (block.meta.id.start, block.meta.count as usize, out.times.len());
+    let (start, count) = (block.meta.id.start, block.meta.count as usize);
+    let mut out = Counted { out, count: 0, first: None, last: None };
     if block.codec == Codec::Packed {
-        unpack(start, block.payload, scratch, out)?;
+        unpack(start, block.payload, scratch, &mut out)?;
     } else {
         let mut reader = Reader::new(block.payload);
-        times(&mut reader, start, count, &mut out.times)?;
+        let times = times(&mut reader, start, count)?;
         let form = Form { decimals: reader.u8()?, shift: reader.u8()? }.check()?;
-        if form.is_decimal() {
-            form.values(&column(&mut reader, count)?, &mut out.values);
+        let values = if form.is_decimal() {
+            let mut values = vec![0.0; count];
+            form.values(&column(&mut reader, count)?, &mut values);
+            values
         } else {
-            out.values.extend(column::<f64>(&mut reader, count)?);
-        }
+            column::<f64>(&mut reader, count)?
+        };
         reader.finish()?;
+        match times {
+            Column::Each(times) => out.take(Times::Each(&times), &values),
+            Column::Runs(runs) => {
+                let mut rest = values.as_slice();
+                for (first, step, length) in runs {
+                    let (values, after) = rest.split_at(length.min(rest.len()));
+                    out.take(Times::Steady { first, step }, values);
+                    rest = after;
+                }
+            }
+        }
     }
-    let new = &out.times[from..];
-    let fits = new.len() == count && new.first() == Some(&start) && new.last() == Some(&block.meta.end);
+    let fits = out.count == count && out.first == Some(start) && out.last == Some(block.meta.end);
     if fits { Ok(()) } else { Err(Bad("its samples do not fit its header")) }
 }
 
@@ -221,8 +276,15 @@ pub(super) fn encode_rollups(start: i64, width: i64, rollups: &[Rollup]) -> Vec<
 pub(super) fn decode_rollups(block: &Opened<'_>, out: &mut Vec<Rollup>) -> Result<(), Bad> {
     let (count, width) = (block.meta.count as usize, block.meta.id.resolution.width_ms());
     let mut reader = Reader::new(block.payload);
-    let mut starts = Vec::new();
-    times(&mut reader, block.meta.id.start / width, count, &mut starts)?;
+    let starts = match times(&mut reader, block.meta.id.start / width, count)? {
+        Column::Each(starts) => starts,
+        Column::Runs(runs) => {
+            let run = |(first, step, length): (i64, i64, usize)| {
+                (0..length as i64).map(move |i| first.wrapping_add(step.wrapping_mul(i)))
+            };
+            runs.into_iter().flat_map(run).collect()
+        }
+    };
     let counts: Vec<u32> = column(&mut reader, count)?;
     let form = Form { decimals: reader.u8()?, shift: reader.u8()? }.check()?;
     let mut values: [Vec<f64>; 3] = Default::default();
@@ -236,6 +298,7 @@ pub(super) fn decode_rollups(block: &Opened<'_>, out: &mut Vec<Rollup>) -> Resul
             sum[i] = sum[i].wrapping_add(middle.wrapping_mul(i64::from(counts[i])));
         }
         for (ints, values) in [min, max, sum].iter().zip(&mut values) {
+            values.resize(count, 0.0);
             form.values(ints, values);
         }
     } else {

@@ -1,7 +1,9 @@
 //! Executing a plan: reads blocks, folds samples into steps. Takes no lock and knows no store.
 
 use super::block::{BlockSource, open};
-use super::columns::{Samples, decode_rollups, decode_samples};
+use super::codec::Bad;
+use super::columns::{decode_rollups, decode_samples};
+use super::pack::{Take, Times};
 use super::plan::{QueryPlan, Source, What};
 use super::query::{Agg, QueryResult, Row};
 use super::rollup::Rollup;
@@ -13,7 +15,7 @@ use super::{Error, Resolution};
 /// [`Error::Gone`] if a block was merged or deleted since the plan was made: plan and execute again.
 /// [`Error::Corrupt`] or [`Error::Source`] if a block can't be read; [`Error::Limit`] if the answer has too many points.
 pub fn execute(plan: &QueryPlan, source: &dyn BlockSource) -> Result<QueryResult, Error> {
-    let mut run = Run { source, buffers: Buffers::default(), result: QueryResult::default() };
+    let mut run = Run { source, scratch: Vec::new(), rollups: Vec::new(), result: QueryResult::default() };
     match plan.step {
         Some(step) => run.by_step(plan, step)?,
         None => run.as_they_are(plan)?,
@@ -21,59 +23,89 @@ pub fn execute(plan: &QueryPlan, source: &dyn BlockSource) -> Result<QueryResult
     Ok(run.result)
 }
 
-#[derive(Default)]
-struct Buffers {
-    scratch: Vec<u8>,
-    samples: Samples,
-    rollups: Vec<Rollup>,
-}
-
 struct Run<'a> {
     source: &'a dyn BlockSource,
-    buffers: Buffers,
+    scratch: Vec<u8>,
+    rollups: Vec<Rollup>,
     result: QueryResult,
 }
 
-/// Where samples go.
+/// Where samples and rollups go.
 trait Sink {
-    fn samples(&mut self, times: &[i64], values: &[f64]);
+    fn steady(&mut self, first: i64, step: i64, values: &[f64]);
+    fn each(&mut self, times: &[i64], values: &[f64]);
     fn rollups(&mut self, rollups: &[Rollup]);
+}
+
+/// Passes on what lies in a range.
+struct Within<'a, S> {
+    sink: &'a mut S,
+    from: i64,
+    to: i64,
+    count: u64,
+}
+
+impl<S: Sink> Take for Within<'_, S> {
+    #[inline]
+    fn take(&mut self, times: Times<'_>, values: &[f64]) {
+        self.count += values.len() as u64;
+        match times {
+            Times::Steady { first, step } if step > 0 => {
+                let n = values.len() as i64;
+                let last = first.saturating_add(step.saturating_mul(n - 1));
+                // How many samples are before a time.
+                let before = |time: i64| match time {
+                    time if time <= first => 0,
+                    time if time > last => n,
+                    time => (time - first - 1) / step + 1,
+                };
+                let (skip, end) = (before(self.from), before(self.to));
+                if skip < end {
+                    self.sink.steady(first + skip * step, step, &values[skip as usize..end as usize]);
+                }
+            }
+            Times::Steady { first, .. } => self.take(Times::Each(&vec![first; values.len()]), values),
+            Times::Each(times) => {
+                let from = times.partition_point(|&time| time < self.from);
+                let to = times.partition_point(|&time| time < self.to).max(from);
+                self.sink.each(&times[from..to], &values[from..to]);
+            }
+        }
+    }
 }
 
 impl Run<'_> {
     fn read(&mut self, source: &Source, sink: &mut impl Sink) -> Result<(), Error> {
-        let Buffers { scratch, samples, rollups } = &mut self.buffers;
-        samples.clear();
-        rollups.clear();
+        let mut within = Within { sink, from: source.from, to: source.to, count: 0 };
+        let scratch = &mut self.scratch;
         match &source.what {
             What::Block(id) => {
                 let bytes = self.source.get(id)?.ok_or(Error::Gone(*id))?;
                 let opened = open(*id, &bytes)?;
+                let corrupt = |bad: Bad| Error::corrupt(id, bad.0);
                 self.result.blocks_read += 1;
                 if id.resolution == Resolution::Raw {
-                    decode_samples(&opened, scratch, samples)
+                    decode_samples(&opened, scratch, &mut within).map_err(corrupt)?;
                 } else {
-                    decode_rollups(&opened, rollups)
+                    let rollups = &mut self.rollups;
+                    rollups.clear();
+                    decode_rollups(&opened, rollups).map_err(corrupt)?;
+                    within.count = rollups.len() as u64;
+                    let from = rollups.partition_point(|rollup| rollup.start < source.from);
+                    let to = rollups.partition_point(|rollup| rollup.start < source.to).max(from);
+                    within.sink.rollups(&rollups[from..to]);
                 }
-                .map_err(|bad| Error::corrupt(id, bad.0))?;
             }
             What::Sealed(sealed) => {
-                let unpacked = sealed.packed.unpack(scratch, samples);
+                let unpacked = sealed.packed.unpack(scratch, &mut within);
                 unpacked.map_err(|bad| Error::corrupt(sealed.id, bad.0))?;
             }
             What::Head(packed) => {
-                let unpacked = packed.unpack(scratch, samples);
+                let unpacked = packed.unpack(scratch, &mut within);
                 unpacked.map_err(|bad| Error::corrupt("an open head", bad.0))?;
             }
         }
-        self.result.samples_read += (samples.times.len() + rollups.len()) as u64;
-        let times = &samples.times;
-        let from = times.partition_point(|&time| time < source.from);
-        let to = times.partition_point(|&time| time < source.to).max(from);
-        sink.samples(&times[from..to], &samples.values[from..to]);
-        let from = rollups.partition_point(|rollup| rollup.start < source.from);
-        let to = rollups.partition_point(|rollup| rollup.start < source.to).max(from);
-        sink.rollups(&rollups[from..to]);
+        self.result.samples_read += within.count;
         Ok(())
     }
 
@@ -185,17 +217,76 @@ impl Cells {
 
     /// Calls `fold` with each step's cell and the values in it.
     #[inline]
-    fn runs(&mut self, times: &[i64], values: &[f64], fold: impl Fn(&mut Cell, &[f64])) {
-        let (mut times, mut values) = (times, values);
-        while let Some(&time) = times.first() {
-            let at = (time - self.from) / self.step;
-            let end = self.from + (at + 1) * self.step;
-            let length = times.iter().position(|&time| time >= end).unwrap_or(times.len());
-            if let Some(cell) = self.cells.get_mut(at as usize) {
-                fold(cell, &values[..length]);
-                cell.count += length as u64;
+    fn runs(&mut self, times: Times<'_>, values: &[f64], fold: impl Fn(&mut Cell, &[f64])) {
+        let put = |cell: Option<&mut Cell>, values: &[f64]| {
+            if let Some(cell) = cell {
+                fold(cell, values);
+                cell.count += values.len() as u64;
             }
-            (times, values) = (&times[length..], &values[length..]);
+        };
+        match times {
+            Times::Steady { mut first, step } => {
+                let mut values = values;
+                let per_cell = if self.step % step == 0 { (self.step / step) as usize } else { usize::MAX };
+                while !values.is_empty() {
+                    let at = (first - self.from) / self.step;
+                    let end = self.from + (at + 1) * self.step;
+                    let length = ((end - first - 1) / step + 1) as usize;
+                    let (these, mut rest) = values.split_at(length.min(values.len()));
+                    let mut cells = self.cells.iter_mut().skip(at as usize);
+                    put(cells.next(), these);
+                    // From here on every cell gets as many, until the last.
+                    while rest.len() >= per_cell {
+                        let (these, after) = rest.split_at(per_cell);
+                        put(cells.next(), these);
+                        rest = after;
+                    }
+                    first += step * (values.len() - rest.len()) as i64;
+                    values = rest;
+                }
+            }
+            Times::Each(mut times) => {
+                let mut values = values;
+                while let Some(&time) = times.first() {
+                    let at = (time - self.from) / self.step;
+                    let end = self.from + (at + 1) * self.step;
+                    let length = times.iter().position(|&time| time >= end).unwrap_or(times.len());
+                    put(self.cells.get_mut(at as usize), &values[..length]);
+                    (times, values) = (&times[length..], &values[length..]);
+                }
+            }
+        }
+    }
+
+    fn fold(&mut self, times: Times<'_>, values: &[f64]) {
+        match self.agg {
+            Agg::Avg | Agg::Sum => self.runs(times, values, |cell, values| {
+                cell.value = values.iter().fold(cell.value, |sum, value| sum + value);
+            }),
+            Agg::Min => self.runs(times, values, |cell, values| {
+                let start = if cell.count == 0 { f64::INFINITY } else { cell.value };
+                cell.value =
+                    values.iter().fold(start, |least, &value| if value < least { value } else { least });
+            }),
+            Agg::Max => self.runs(times, values, |cell, values| {
+                let start = if cell.count == 0 { f64::NEG_INFINITY } else { cell.value };
+                cell.value =
+                    values.iter().fold(start, |most, &value| if value > most { value } else { most });
+            }),
+            Agg::Count => self.runs(times, values, |_, _| {}),
+            Agg::Last => self.runs(times, values, |cell, values| {
+                cell.value = values.last().copied().unwrap_or(cell.value);
+            }),
+            Agg::Rate => match times {
+                Times::Each(times) => {
+                    times.iter().zip(values).for_each(|(&time, &value)| self.rise(time, value))
+                }
+                Times::Steady { first, step } => {
+                    for (i, &value) in (0..).zip(values) {
+                        self.rise(first + i * step, value);
+                    }
+                }
+            },
         }
     }
 
@@ -209,29 +300,12 @@ impl Cells {
 }
 
 impl Sink for Cells {
-    fn samples(&mut self, times: &[i64], values: &[f64]) {
-        match self.agg {
-            Agg::Avg | Agg::Sum => {
-                self.runs(times, values, |cell, values| {
-                    cell.value = values.iter().fold(cell.value, |sum, v| sum + v)
-                });
-            }
-            Agg::Min => self.runs(times, values, |cell, values| {
-                let start = if cell.count == 0 { f64::INFINITY } else { cell.value };
-                cell.value =
-                    values.iter().fold(start, |least, &value| if value < least { value } else { least });
-            }),
-            Agg::Max => self.runs(times, values, |cell, values| {
-                let start = if cell.count == 0 { f64::NEG_INFINITY } else { cell.value };
-                cell.value =
-                    values.iter().fold(start, |most, &value| if value > most { value } else { most });
-            }),
-            Agg::Count => self.runs(times, values, |_, _| {}),
-            Agg::Last => self.runs(times, values, |cell, values| {
-                cell.value = values.last().copied().unwrap_or(cell.value)
-            }),
-            Agg::Rate => times.iter().zip(values).for_each(|(&time, &value)| self.rise(time, value)),
-        }
+    fn steady(&mut self, first: i64, step: i64, values: &[f64]) {
+        self.fold(Times::Steady { first, step }, values);
+    }
+
+    fn each(&mut self, times: &[i64], values: &[f64]) {
+        self.fold(Times::Each(times), values);
     }
 
     fn rollups(&mut self, rollups: &[Rollup]) {
@@ -262,7 +336,11 @@ struct Points {
 }
 
 impl Sink for Points {
-    fn samples(&mut self, times: &[i64], values: &[f64]) {
+    fn steady(&mut self, first: i64, step: i64, values: &[f64]) {
+        self.points.extend((0..).zip(values).map(|(i, &value)| (first + i * step, value)));
+    }
+
+    fn each(&mut self, times: &[i64], values: &[f64]) {
         self.points.extend(times.iter().copied().zip(values.iter().copied()));
     }
 

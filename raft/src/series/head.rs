@@ -7,7 +7,7 @@
 use super::block::sample_hash;
 use super::codec::Bad;
 use super::columns::{Samples, pack, unpack};
-use super::pack::{CHUNK, PADDING, Packer, Unpacker};
+use super::pack::{CHUNK, PADDING, Packer, Take, Unpacker};
 
 /// A packed stream by itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Packed {
         Self { base, count: samples.times.len() as u32, bytes: pack(base, samples) }
     }
 
-    pub(super) fn unpack(&self, scratch: &mut Vec<u8>, out: &mut Samples) -> Result<(), Bad> {
+    pub(super) fn unpack(&self, scratch: &mut Vec<u8>, out: &mut impl Take) -> Result<(), Bad> {
         unpack(self.base, &self.bytes, scratch, out)
     }
 }
@@ -212,13 +212,13 @@ impl Head {
         padded.resize(end + PADDING, 0);
         let mut samples = Samples::default();
         let mut stream = Unpacker::new(&padded, packed.len(), base);
-        while stream.next(&mut samples.times, &mut samples.values)?.is_some() {}
+        while stream.next(&mut samples)?.is_some() {}
         let packer = stream.state();
         let packed_count = samples.times.len();
         if !waiting_chunk.is_empty() {
             let mut both = Unpacker::new(&padded, end, base);
             samples.clear();
-            while both.next(&mut samples.times, &mut samples.values)?.is_some() {}
+            while both.next(&mut samples)?.is_some() {}
         }
         let waiting = samples.times.len() - packed_count;
         let ordered = samples.times.windows(2).all(|pair| pair[0] < pair[1]);

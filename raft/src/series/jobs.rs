@@ -288,16 +288,10 @@ impl SeriesStore {
                     self.sealing.remove(&id);
                 }
             }
-            // A head is forgotten only if all before it are: blocks may be stored out of order.
-            let still =
-                self.sealing.get(&id).and_then(|sealing| sealing.first()).map(|(sealed, _)| sealed.id.start);
             if let Some(series) = self.series_mut(id) {
                 series.insert_blocks(blocks);
-                let raw = series.blocks[0].iter().rev();
-                let stored = raw.map(|block| block.end).find(|&end| still.is_none_or(|start| end < start));
-                series.stored_to = series.stored_to.max(stored.unwrap_or(i64::MIN));
             }
-            self.touch(id);
+            self.settle_stored(id);
         } else if let Job::Merge(merge) = job
             && let Some(series) = self.series_mut(id)
         {
@@ -315,10 +309,40 @@ impl SeriesStore {
         self.candidates.insert(id);
     }
 
+    /// Whether a block is in use, or about to be.
+    fn is_wanted(&self, id: &BlockId) -> bool {
+        let stored = self.series(id.series).is_some_and(|series| {
+            series.blocks[id.resolution.index()].iter().any(|block| block.id(id.series, id.resolution) == *id)
+        });
+        stored || self.sealing.get(&id.series).into_iter().flatten().any(|(sealed, _)| sealed.id == *id)
+    }
+
+    /// Notes up to where a series' heads are in blocks, so that its rows forget them before the blocks can be
+    /// deleted. Not past a head that is in none: blocks may be stored out of order.
+    pub(super) fn settle_stored(&mut self, id: SeriesId) {
+        let still =
+            self.sealing.get(&id).and_then(|sealing| sealing.first()).map(|(sealed, _)| sealed.id.start);
+        if let Some(series) = self.series_mut(id) {
+            let ends = series.blocks[Resolution::Raw.index()].iter().rev().map(|block| block.end);
+            let stored = ends.into_iter().find(|&end| still.is_none_or(|start| end < start));
+            series.stored_to = series.stored_to.max(stored.unwrap_or(i64::MIN));
+        }
+        self.touch(id);
+    }
+
     /// A checkpoint that reaches `index` is durable. Blocks sealed up to there may now be merged: before, a crash
     /// would take the peer back to where their samples were in the head.
     pub fn checkpointed(&mut self, index: u64) {
         self.durable = self.durable.max(index);
+        // A block that was ahead of the log when the peer started has been made again by now, unless its series was
+        // removed first.
+        for (sealed_at, id) in std::mem::take(&mut self.ahead) {
+            if sealed_at > self.durable {
+                self.ahead.push((sealed_at, id));
+            } else if !self.is_wanted(&id) {
+                self.deletions.push_back(id);
+            }
+        }
         // Blocks that were too new when they were looked at.
         let ids: Vec<_> = self.dictionary.ids().collect();
         self.candidates.extend(ids.into_iter().filter(|id| !self.merging.contains(id)));

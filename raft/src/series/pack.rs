@@ -65,17 +65,18 @@ impl Form {
         fits.then(|| shifted as f64 / POWERS[usize::from(self.decimals)])
     }
 
-    /// The values of `ints`, appended to `out`.
+    /// Fills `values` with those of `ints`; they are of one length.
     #[inline]
-    pub(super) fn values(self, ints: &[i64], out: &mut Vec<f64>) {
+    pub(super) fn values(self, ints: &[i64], values: &mut [f64]) {
         let shift = u32::from(self.shift & 63);
+        let pairs = values.iter_mut().zip(ints);
         if self.decimals == BITS {
-            out.extend(ints.iter().map(|&i| f64::from_bits((i << shift) as u64)));
+            pairs.for_each(|(value, &int)| *value = f64::from_bits((int << shift) as u64));
         } else if self.decimals == 0 {
-            out.extend(ints.iter().map(|&i| (i << shift) as f64));
+            pairs.for_each(|(value, &int)| *value = (int << shift) as f64);
         } else {
             let power = POWERS[usize::from(self.decimals).min(POWERS.len() - 1)];
-            out.extend(ints.iter().map(|&i| (i << shift) as f64 / power));
+            pairs.for_each(|(value, &int)| *value = (int << shift) as f64 / power);
         }
     }
 
@@ -232,15 +233,11 @@ impl Column {
         *self = Column { last, step, mean, width };
     }
 
-    /// As [`Self::decode`] with all residuals zero.
+    /// As [`Self::decode`] with `n` residuals that are all zero; the integers are left to the caller.
     #[inline]
-    fn steady(&mut self, ints: &mut [i64]) {
-        let mut last = self.last;
-        for int in ints.iter_mut() {
-            last = last.wrapping_add(self.step);
-            *int = last;
-        }
-        self.mean = self.mean_over(last, ints.len());
+    fn steady_for(&mut self, n: usize) {
+        let last = self.last.wrapping_add(self.step.wrapping_mul(n as i64));
+        self.mean = self.mean_over(last, n);
         self.last = last;
     }
 }
@@ -391,6 +388,39 @@ impl Packer {
     }
 }
 
+/// When samples were taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Times<'a> {
+    /// At `first`, and then every `step` ms.
+    Steady { first: i64, step: i64 },
+    /// Each at its own time.
+    Each(&'a [i64]),
+}
+
+impl Times<'_> {
+    /// Time of the first sample.
+    pub(super) fn first(&self) -> Option<i64> {
+        match self {
+            Self::Steady { first, .. } => Some(*first),
+            Self::Each(times) => times.first().copied(),
+        }
+    }
+
+    /// Time of the last of `count` samples.
+    pub(super) fn last(&self, count: usize) -> Option<i64> {
+        match self {
+            Self::Steady { first, step } => Some(first.wrapping_add(step.wrapping_mul(count as i64 - 1))),
+            Self::Each(times) => times.last().copied(),
+        }
+    }
+}
+
+/// Takes decoded samples, a stretch at a time, in their order.
+pub(super) trait Take {
+    /// `values` is not empty; as many times belong to them.
+    fn take(&mut self, times: Times<'_>, values: &[f64]);
+}
+
 /// Reads the chunks of a stream.
 pub(super) struct Unpacker<'a> {
     /// The stream, and at least [`PADDING`] bytes after it.
@@ -399,13 +429,27 @@ pub(super) struct Unpacker<'a> {
     end: usize,
     at: usize,
     state: Packer,
+    // Kept from chunk to chunk, for clearing them takes as long as decoding a few samples.
+    residuals: [u64; CHUNK],
+    ints: [i64; CHUNK],
+    times: [i64; CHUNK],
+    values: [f64; CHUNK],
 }
 
 impl<'a> Unpacker<'a> {
     /// Reads the first `end` bytes of `padded`, which is longer by [`PADDING`]; `base` as given to [`Packer::new`].
     pub(super) fn new(padded: &'a [u8], end: usize, base: i64) -> Self {
         debug_assert!(padded.len() >= end + PADDING);
-        Self { bytes: padded, end, at: 0, state: Packer::new(base) }
+        Self {
+            bytes: padded,
+            end,
+            at: 0,
+            state: Packer::new(base),
+            residuals: [0; CHUNK],
+            ints: [0; CHUNK],
+            times: [0; CHUNK],
+            values: [0.0; CHUNK],
+        }
     }
 
     /// What a packer holds after the chunks read so far.
@@ -421,8 +465,8 @@ impl<'a> Unpacker<'a> {
         Ok(self.bytes[self.at - 1])
     }
 
-    /// Appends the samples of the next chunk to `times` and `values`; how many, or `None` at the end of the stream.
-    pub(super) fn next(&mut self, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<Option<usize>, Bad> {
+    /// Gives the samples of the next chunk to `out`; how many, or `None` at the end of the stream.
+    pub(super) fn next(&mut self, out: &mut impl Take) -> Result<Option<usize>, Bad> {
         if self.at >= self.end {
             return Ok(None);
         }
@@ -447,31 +491,44 @@ impl<'a> Unpacker<'a> {
         }
         let before = std::mem::replace(&mut self.state.value.width, width);
         let steady = flags & 1 != 0;
-        let time_header = if steady { 0 } else { self.header()? };
+        let time_header = if steady { STEADY } else { self.header()? };
         let mut bit = self.at * 8;
-        let mut residuals = [0u64; CHUNK];
-        let mut ints = [0i64; CHUNK];
+        let first = self.state.time.last.wrapping_add(self.state.time.step);
         if steady {
-            self.state.time.steady(&mut ints[..n]);
+            self.state.time.steady_for(n);
         } else {
             if time_header & 3 == STEADY {
                 return Err(Bad("the predictor of a column is unknown"));
             }
             let before = std::mem::replace(&mut self.state.time.width, time_header >> 2);
-            self.column(time_header >> 2, &mut residuals[..n], &mut bit)?;
-            self.state.time.decode(time_header & 3, before, &residuals[..n], &mut ints[..n]);
+            bit = self.column(time_header >> 2, n, bit)?;
+            self.state.time.decode(time_header & 3, before, &self.residuals[..n], &mut self.times[..n]);
         }
-        times.extend_from_slice(&ints[..n]);
         let predictor = flags >> 3 & 3;
         if predictor == STEADY {
-            self.state.value.steady(&mut ints[..n]);
+            let Column { last, step, .. } = self.state.value;
+            self.state.value.steady_for(n);
+            let mut value = last;
+            self.ints[..n].fill_with(|| {
+                value = value.wrapping_add(step);
+                value
+            });
         } else {
-            self.column(width, &mut residuals[..n], &mut bit)?;
-            self.state.value.decode(predictor, before, &residuals[..n], &mut ints[..n]);
+            bit = self.column(width, n, bit)?;
+            self.state.value.decode(predictor, before, &self.residuals[..n], &mut self.ints[..n]);
         }
-        self.state.form.values(&ints[..n], values);
+        self.state.form.values(&self.ints[..n], &mut self.values[..n]);
         self.at = bit.div_ceil(8);
-        if self.at > self.end { Err(Bad("a chunk of samples is cut")) } else { Ok(Some(n)) }
+        if self.at > self.end {
+            return Err(Bad("a chunk of samples is cut"));
+        }
+        let times = if steady {
+            Times::Steady { first, step: self.state.time.step }
+        } else {
+            Times::Each(&self.times[..n])
+        };
+        out.take(times, &self.values[..n]);
+        Ok(Some(n))
     }
 
     /// The bits from `bit` on, at least 57 of them.
@@ -493,11 +550,11 @@ impl<'a> Unpacker<'a> {
         Ok((low | high << 32) & (u64::MAX >> (64 - bits)))
     }
 
+    /// Reads `n` residuals from `bit` on; where they end.
     #[inline]
-    fn column(&self, width: u8, residuals: &mut [u64], bit: &mut usize) -> Result<(), Bad> {
+    fn column(&mut self, width: u8, n: usize, bit: usize) -> Result<usize, Bad> {
         const LOADED: usize = 57;
-        let n = residuals.len();
-        let mut base = *bit;
+        let mut base = bit;
         let mut word = self.load(base)? & (u64::MAX >> (64 - LOADED));
         let mut gap_from = base;
         let mut largest = 0;
@@ -512,7 +569,7 @@ impl<'a> Unpacker<'a> {
             word &= word - 1;
             let quotient = (one - gap_from) as u64;
             largest = largest.max(quotient);
-            residuals[filled] = quotient;
+            self.residuals[filled] = quotient;
             gap_from = one + 1;
             filled += 1;
         }
@@ -522,25 +579,36 @@ impl<'a> Unpacker<'a> {
         let mut at = gap_from;
         let bits = u32::from(width);
         if bits > LOADED as u32 {
-            for residual in residuals.iter_mut() {
-                *residual = *residual << bits | self.wide(at, bits)?;
+            for i in 0..n {
+                self.residuals[i] = self.residuals[i] << bits | self.wide(at, bits)?;
+                at += bits as usize;
+            }
+        } else if bits > LOADED as u32 / 2 {
+            let mask = u64::MAX >> (64 - bits);
+            for i in 0..n {
+                self.residuals[i] = self.residuals[i] << bits | (self.load(at)? & mask);
                 at += bits as usize;
             }
         } else if bits > 0 {
+            // Two with one load; the second of an odd pair falls on what is not used.
             let mask = u64::MAX >> (64 - bits);
-            for residual in residuals.iter_mut() {
-                *residual = *residual << bits | (self.load(at)? & mask);
-                at += bits as usize;
+            for i in (0..n).step_by(2) {
+                let both = self.load(at)?;
+                self.residuals[i] = self.residuals[i] << bits | (both & mask);
+                self.residuals[i | 1] = self.residuals[i | 1] << bits | (both >> bits & mask);
+                at += 2 * bits as usize;
             }
+            at -= (n % 2) * bits as usize;
         }
         if largest == ESCAPE {
-            for residual in residuals.iter_mut().filter(|residual| **residual >> bits == ESCAPE) {
-                let length = self.wide(at, 6)? as u32 + 1;
-                *residual = self.wide(at + 6, length)?;
-                at += 6 + length as usize;
+            for i in 0..n {
+                if self.residuals[i] >> bits == ESCAPE {
+                    let length = self.wide(at, 6)? as u32 + 1;
+                    self.residuals[i] = self.wide(at + 6, length)?;
+                    at += 6 + length as usize;
+                }
             }
         }
-        *bit = at;
-        Ok(())
+        Ok(at)
     }
 }

@@ -369,7 +369,7 @@ fn play(ops: Vec<Op>) -> (Peer, Model, Peer) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 8, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_peer_shows_what_was_applied_whatever_it_did_and_wherever_it_crashed(ops in ops()) {
@@ -477,4 +477,41 @@ fn damaged_rows_do_not_load() {
             }
         }
     }
+}
+
+#[test]
+fn the_bytes_of_rows_are_pinned() {
+    let mut store = SeriesStore::new();
+    let at = At { index: 7, now_ms: START };
+    let key = KeyRef { counter: "heap", node: "web1", jvm: Some("tomcat"), instance: Some("eden") };
+    let id = store.intern(at, key).unwrap();
+    for i in 0..40 {
+        store.push(at, id, START - 400_000 + i * 10_000, 1.25 * i as f64).unwrap();
+    }
+    store.push(at, id, START, f64::NAN).unwrap_err();
+    let rows = store.drain().rows.into_iter().map(|row| {
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        format!("{} = {}", hex(row.key), hex(row.value.unwrap()()))
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), GOLDEN_ROWS);
+}
+
+const GOLDEN_ROWS: [&str; 3] = [
+    "69 = 01b87585170100000028000000000000000000000000000100",
+    "6400000000 = 01195a0db780a0abfef962030468656170047765623106746f6d636174046564656e",
+    "680000000000000000 = 01c8fc6b420009ffffffffffffffffff010000000080b6fafdf96215720200020100feffffff0e883300c0ffffffffd007027d0800000000000100",
+];
+
+#[test]
+fn rows_as_they_were_written_once_still_load() {
+    let bytes = |hex: &str| {
+        (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect()
+    };
+    let rows =
+        GOLDEN_ROWS.map(|row| row.split_once(" = ").unwrap()).map(|(key, value)| (bytes(key), bytes(value)));
+    let store = SeriesStore::load(rows, [], 7).unwrap();
+    let status = store.series_status(SeriesId(0)).unwrap();
+    assert_eq!((status.open, status.latest), (40, Some((START - 10_000, 48.75))));
+    assert_eq!(status.refused.of(Refusal::NotANumber), 1);
+    assert_eq!(&*store.key(SeriesId(0)).unwrap().node, "web1");
 }

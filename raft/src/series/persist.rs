@@ -441,7 +441,11 @@ impl SeriesStore {
     }
 
     fn load_blocks(&mut self, blocks: impl IntoIterator<Item = BlockMeta>, applied: u64) {
-        for meta in blocks.into_iter().filter(|meta| meta.sealed_at <= applied) {
+        for meta in blocks {
+            if meta.sealed_at > applied {
+                self.ahead.push((meta.sealed_at, meta.id));
+                continue;
+            }
             match self.series_mut(meta.id.series) {
                 Some(series) => series.insert_blocks(&[meta]),
                 None => self.deletions.push_back(meta.id),
@@ -486,6 +490,7 @@ impl SeriesStore {
             if !sealing.is_empty() {
                 self.sealing.insert(id, sealing);
             }
+            self.settle_stored(id);
         }
     }
 }

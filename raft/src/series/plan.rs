@@ -22,6 +22,20 @@ pub(super) enum What {
     Head(Packed),
 }
 
+impl What {
+    fn start(&self) -> i64 {
+        match self {
+            Self::Block(id) => id.start,
+            Self::Sealed(sealed) => sealed.id.start,
+            Self::Head(packed) => packed.base,
+        }
+    }
+
+    fn is_rolled_up(&self) -> bool {
+        matches!(self, Self::Block(id) if id.resolution != Resolution::Raw)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct SeriesPlan {
     pub(super) key: Arc<SeriesKey>,
@@ -177,17 +191,20 @@ impl SeriesStore {
                     sources.push(Source { what: What::Block(block.id(id, resolution)), from, to });
                 }
             }
-            (from, to, newer_than)
+            (from, to)
         };
         add(Resolution::Hour, None, cut(&hour_to_minutes));
         add(Resolution::FiveMinutes, Some((&hour_to_minutes, rolled[1])), cut(&minutes_to_raw));
-        let (from, to, _) = add(Resolution::Raw, Some((&minutes_to_raw, rolled[0])), i64::MAX);
+        let (from, to) = add(Resolution::Raw, Some((&minutes_to_raw, rolled[0])), i64::MAX);
         for (sealed, _) in self.sealing.get(&id).into_iter().flatten() {
             if sealed.id.start < to && sealed.end >= from {
                 plan.samples += u64::from(sealed.packed.count);
                 sources.push(Source { what: What::Sealed(sealed.clone()), from, to });
             }
         }
+        // Heads may be stored out of order, and then one that is not lies between blocks.
+        let raw = sources.partition_point(|source| source.what.is_rolled_up());
+        sources[raw..].sort_by_key(|source| source.what.start());
         if series.head.count() > 0 && series.head.first() < to && series.last >= from {
             plan.samples += u64::from(series.head.count());
             sources.push(Source { what: What::Head(series.head.copy()), from, to });

@@ -272,6 +272,8 @@ pub struct SeriesStore {
     pub(super) merging: BTreeSet<SeriesId>,
     /// Blocks to delete from storage.
     pub(super) deletions: VecDeque<BlockId>,
+    /// Blocks found at the start that were sealed later than what was loaded, and when they were.
+    pub(super) ahead: Vec<(u64, BlockId)>,
     /// Index up to which the last durable checkpoint reaches.
     pub(super) durable: u64,
     /// Sum of the hashes of all samples ever sealed.

@@ -175,7 +175,13 @@ impl State {
             keys.iter().filter(|key| draft.get(key.0, &key.1).is_none()).collect();
         let counters: BTreeSet<&Name> =
             keys.iter().filter(|key| key.0 == Kind::Counter).map(|key| &key.1).collect();
-        if gone.is_empty() && counters.is_empty() {
+        // Nodes that can't be logged in to any more: nobody may jump through them.
+        let bare: BTreeSet<&Name> = keys
+            .iter()
+            .filter(|key| matches!(draft.spec(key.0, &key.1), Some(Spec::Node(n)) if n.ssh_profile.is_none()))
+            .map(|key| &key.1)
+            .collect();
+        if gone.is_empty() && counters.is_empty() && bare.is_empty() {
             return Ok(());
         }
         let mut users: BTreeMap<(Kind, Name), Vec<String>> = BTreeMap::new();
@@ -184,6 +190,13 @@ impl State {
                 if gone.contains(&referred) {
                     users.entry(referred).or_default().push(format!("{kind} `{name}`"));
                 }
+            }
+            if let Spec::SshProfile(profile) = &object.spec
+                && let Some(jump) = profile.jump.as_ref().filter(|jump| bare.contains(jump))
+            {
+                return Err(Rejection::conflict(format!(
+                    "ssh-profile `{name}` jumps through node `{jump}`, which needs an ssh_profile for that"
+                )));
             }
             if let Spec::Trigger(trigger) = &object.spec
                 && let Some(condition) = trigger.conditions.iter().find(|c| {

@@ -22,6 +22,21 @@ mod tasks;
 mod triggers;
 mod validate;
 
+#[cfg(test)]
+mod apply_test;
+#[cfg(test)]
+mod config_test;
+#[cfg(test)]
+mod runs_test;
+#[cfg(test)]
+mod sessions_test;
+#[cfg(test)]
+mod tasks_test;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod triggers_test;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -261,6 +276,7 @@ impl State {
             Command::RecordCertificate { peer, serial } => self.record_certificate(*peer, serial),
             Command::SetPeerRole { peer, role } => self.set_peer_role(actor, *peer, *role),
             Command::RemovePeer(peer) => self.remove_peer(actor, *peer),
+            Command::MovePeer { peer, peer_addr } => self.move_peer(*peer, peer_addr),
             Command::ChangeSettings(settings) => self.change_settings(actor, settings),
             // The machine that applies compares; state does not change.
             Command::VerifyDigest { .. } => Ok(Reply::Done),

@@ -86,6 +86,16 @@ impl State {
         Ok(Reply::Done)
     }
 
+    pub(super) fn move_peer(&mut self, peer: PeerId, peer_addr: &str) -> Outcome {
+        let Some(row) = self.peers.get_mut(&peer) else { return Err(Rejection::not_found("peer", peer)) };
+        if peer_addr.is_empty() || peer_addr.len() > 255 {
+            return Err(Rejection::new(RejectionKind::Invalid, "a peer's address takes 1 to 255 bytes"));
+        }
+        row.peer_addr = peer_addr.to_string();
+        self.notify(Notice::Peer(peer));
+        Ok(Reply::Done)
+    }
+
     pub(super) fn set_peer_role(&mut self, actor: &Actor, peer: PeerId, role: PeerRole) -> Outcome {
         let Some(row) = self.peers.get(&peer) else { return Err(Rejection::not_found("peer", peer)) };
         if row.role == role {

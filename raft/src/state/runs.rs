@@ -173,7 +173,7 @@ impl State {
             step.tasks = tasks;
         }
         self.notify(Notice::Run(id));
-        self.release_tasks(id, index);
+        self.advance_step(id, index);
     }
 
     /// The nodes a step acts on; one `None` for an action that needs none.
@@ -206,28 +206,49 @@ impl State {
         }
     }
 
-    /// Lets as many of a step's tasks go as its spread allows.
-    fn release_tasks(&mut self, id: RunId, index: u32) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        let step = &mut run.steps[index as usize];
-        let total = u32::try_from(step.tasks.len()).unwrap_or(u32::MAX);
+    /// Lets as many of a step's tasks go as its spread allows, in order; gives up the rest where too many failed;
+    /// ends the step when all have ended. A task that ended before its turn (it was cancelled) is counted when its
+    /// turn comes: `ended` and `failed` are of released tasks.
+    fn advance_step(&mut self, id: RunId, index: u32) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let step = &run.steps[index as usize];
+        let cancelled = run.cancel_requested;
         let spread = step.plan.spread;
-        let running = step.released - step.ended;
-        let mut until = total;
-        if spread.batch > 0 {
-            until = until.min((step.ended / spread.batch + 1).saturating_mul(spread.batch));
+        let total = step.tasks.len();
+        let share = u64::from(spread.max_failures_percent) * total as u64;
+        let too_many = |failed: u32| u64::from(failed) * 100 > share;
+        let (mut released, mut ended, mut failed) = (step.released, step.ended, step.failed);
+        let mut going = Vec::new();
+        while let Some(task) = step.tasks.get(released as usize) {
+            let state = self.tasks.get(task).map_or(TaskState::Cancelled, |task| task.state);
+            if state.is_final() {
+                ended += 1;
+                failed += u32::from(state != TaskState::Succeeded);
+            } else {
+                let group_is_open =
+                    spread.batch == 0 || released < (ended / spread.batch + 1).saturating_mul(spread.batch);
+                let has_room = spread.parallelism == 0 || released - ended < spread.parallelism;
+                if cancelled || too_many(failed) || !group_is_open || !has_room {
+                    break;
+                }
+                going.push(*task);
+            }
+            released += 1;
         }
-        if spread.parallelism > 0 {
-            until = until.min(step.released + spread.parallelism.saturating_sub(running));
+        let give_up = too_many(failed) && !cancelled && (released as usize) < total;
+        if released != step.released
+            && let Some(run) = self.runs.get_mut(&id)
+        {
+            let step = &mut run.steps[index as usize];
+            (step.released, step.ended, step.failed) = (released, ended, failed);
         }
-        let from = step.released;
-        if until <= from {
-            return;
-        }
-        step.released = until;
-        let released: Vec<TaskId> = step.tasks[from as usize..until as usize].to_vec();
-        for task in released {
+        for task in going {
             self.enqueue(task, Elapsed(0));
+        }
+        if give_up {
+            self.give_up_step(id, index);
+        } else if ended as usize == total {
+            self.end_step(id, index);
         }
     }
 
@@ -239,35 +260,40 @@ impl State {
     }
 
     /// Counts a task that ended, and moves its step on.
-    pub(super) fn task_ended(&mut self, id: RunId, index: u32, state: TaskState) {
+    pub(super) fn task_ended(&mut self, id: RunId, index: u32, task: TaskId, state: TaskState) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let stop_all = run.cancel_requested;
         let step = &mut run.steps[index as usize];
-        step.ended += 1;
-        if state != TaskState::Succeeded {
-            step.failed += 1;
+        // Ids grow within a step.
+        if step.tasks.binary_search(&task).is_ok_and(|at| at < step.released as usize) {
+            step.ended += 1;
+            step.failed += u32::from(state != TaskState::Succeeded);
         }
-        let total = step.tasks.len() as u64;
-        let too_many_failed =
-            u64::from(step.failed) * 100 > u64::from(step.plan.spread.max_failures_percent) * total;
-        let unreleased: Vec<TaskId> = step.tasks[step.released as usize..].to_vec();
-        let all_ended = u64::from(step.ended) == total;
         self.notify(Notice::Run(id));
+        self.advance_step(id, index);
+    }
+
+    /// Ends the tasks of a step that were not begun: too many others failed.
+    fn give_up_step(&mut self, id: RunId, index: u32) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let step = &mut run.steps[index as usize];
+        let unreleased = step.tasks[step.released as usize..].to_vec();
+        step.released = u32::try_from(step.tasks.len()).unwrap_or(u32::MAX);
+        let (over, waiting): (Vec<TaskId>, Vec<TaskId>) = unreleased
+            .into_iter()
+            .partition(|task| self.tasks.get(task).is_none_or(|task| task.state.is_final()));
+        // Those over already were cancelled one by one, and not counted yet.
+        let over = u32::try_from(over.len()).unwrap_or(u32::MAX);
+        step.ended += over;
+        step.failed += over;
+        let all_ended = step.ended as usize == step.tasks.len();
+        for task in waiting {
+            if let Some(task) = self.tasks.get_mut(&task) {
+                task.reason = Some("it was not begun: too many others failed".to_string());
+            }
+            self.end_task(task, TaskState::Cancelled);
+        }
         if all_ended {
             self.end_step(id, index);
-        } else if !unreleased.is_empty() && too_many_failed && !stop_all {
-            if let Some(run) = self.runs.get_mut(&id) {
-                let step = &mut run.steps[index as usize];
-                step.released = u32::try_from(step.tasks.len()).unwrap_or(u32::MAX);
-            }
-            for task in unreleased {
-                if let Some(task) = self.tasks.get_mut(&task) {
-                    task.reason = Some("it was not begun: too many others failed".to_string());
-                }
-                self.end_task(task, TaskState::Cancelled);
-            }
-        } else if !stop_all {
-            self.release_tasks(id, index);
         }
     }
 

@@ -23,8 +23,6 @@ const START_GRACE: Duration = Duration::from_secs(30);
 const END_GRACE: Duration = Duration::from_secs(15);
 /// The longest pause between attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(3600);
-/// Ready tasks looked at for one assignment round.
-const DISPATCH_MAX: usize = 4096;
 /// Output kept over all tasks; beyond it, that of the runs that ended longest ago goes.
 const OUTPUT_BYTES_KEPT_MAX: u64 = 256 << 20;
 
@@ -51,8 +49,10 @@ impl State {
                 (Candidate { peer: *peer, tasks, tasks_max: session.capabilities.tasks_max }, session.epoch)
             })
             .collect();
-        let ready: Vec<TaskId> = self.indexes.ready_tasks.iter().copied().take(DISPATCH_MAX).collect();
-        for id in ready {
+        // Each turn takes a task out of the ready ones, or ends: what is left of them does not cost.
+        let mut after = TaskId(0);
+        while let Some(id) = self.indexes.ready_tasks.range(after..).next().copied() {
+            after = TaskId(id.0 + 1);
             let Some(node) = self.tasks.get(&id).map(|task| task.node.clone()) else {
                 self.indexes.ready_tasks.remove(&id);
                 continue;
@@ -119,6 +119,11 @@ impl State {
                 self.indexes.tasks_by_node.remove(node);
             }
         }
+        self.unblock(node);
+    }
+
+    /// Makes the first task ready that waits for others of its node to end.
+    fn unblock(&mut self, node: &Name) {
         let Some(blocked) = self.indexes.blocked_tasks.get_mut(node) else { return };
         if let Some(next) = blocked.pop_first() {
             self.indexes.ready_tasks.insert(next);
@@ -291,20 +296,21 @@ impl State {
         self.indexes.open_tasks.remove(&id);
         self.unqueue(id);
         self.notify(Notice::Task(id));
-        self.task_ended(run, step, state);
+        self.task_ended(run, step, id, state);
     }
 
     fn unqueue(&mut self, id: TaskId) {
-        self.indexes.ready_tasks.remove(&id);
-        let Some(task) = self.tasks.get(&id) else { return };
+        let was_ready = self.indexes.ready_tasks.remove(&id);
+        let Some(task) = self.tasks.get(&id).map(Arc::clone) else { return };
         self.indexes.waiting_tasks.remove(&(task.not_before, id));
-        if let Some(node) = &task.node
-            && let Some(blocked) = self.indexes.blocked_tasks.get_mut(node)
-        {
+        let Some(node) = &task.node else { return };
+        if was_ready {
+            // The place on the node that was kept for it goes to the next.
+            self.unblock(node);
+        } else if let Some(blocked) = self.indexes.blocked_tasks.get_mut(node) {
             blocked.remove(&id);
             if blocked.is_empty() {
-                let node = node.clone();
-                self.indexes.blocked_tasks.remove(&node);
+                self.indexes.blocked_tasks.remove(node);
             }
         }
     }
@@ -388,7 +394,7 @@ impl State {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let mut totals = task.output;
         totals.missed_bytes += missed_bytes;
-        for chunk in chunks {
+        for chunk in chunks.iter().filter(|chunk| !chunk.bytes.is_empty()) {
             let mut chunk = chunk.clone();
             chunk.attempt = attempt;
             chunk.bytes.truncate(OutputChunk::BYTES_MAX);

@@ -65,7 +65,7 @@ pub(super) fn object(
     }
     match &object.spec {
         Spec::Node(node) => check_node(&mut check, name, node),
-        Spec::SshProfile(profile) => check_profile(&mut check, profile),
+        Spec::SshProfile(profile) => check_profile(&mut check, name, profile),
         Spec::Counter(counter) => check_counter(&mut check, counter),
         Spec::Trigger(trigger) => check_trigger(&mut check, trigger),
         Spec::Action(action) => check_action(&mut check, action),
@@ -99,7 +99,7 @@ fn check_node(check: &mut Check<'_, '_>, name: &Name, node: &Node) {
     }
 }
 
-fn check_profile(check: &mut Check<'_, '_>, profile: &SshProfile) {
+fn check_profile(check: &mut Check<'_, '_>, name: &Name, profile: &SshProfile) {
     let user = profile.user.as_str();
     let fits = !user.is_empty() && user.len() <= 64 && user.bytes().all(|b| b.is_ascii_graphic());
     check.need(fits, "/user", "an account name of 1 to 64 characters without blanks");
@@ -123,10 +123,8 @@ fn check_profile(check: &mut Check<'_, '_>, profile: &SshProfile) {
             check.need(right, "/host_key/pinned", "a key as in a .pub file: `ssh-ed25519 AAAA...`");
         }
     }
-    if let Some(jump) = &profile.jump
-        && let Some(Spec::Node(node)) = check.draft.spec(Kind::Node, jump)
-        && let Some(next) = &node.ssh_profile
-        && let Err(why) = follow_jumps(check.draft, Some(jump), next)
+    if profile.jump.is_some()
+        && let Err(why) = follow_jumps(check.draft, None, name)
     {
         check.fail("/jump", why);
     }

@@ -1,6 +1,7 @@
 //! Sealed blocks of samples, by id. Immutable: what has the same id and digest is the same.
 //!
-//! In one tree, so that one batch writes both: `b` + id holds `crc32 u32 | bytes`, `m` + id what is known of it.
+//! In one tree, so that one batch writes both: `m` + id holds what is known of a block; `b` + id + part u8 its bytes,
+//! in parts as small as those of rows, the first with `parts u8 | crc32 u32` before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::Error;
+use super::checkpoint::PART_BYTES_MAX;
 use super::database::{Database, sled_error};
 use crate::series::{self, BLOCK_BYTES_MAX, Block, BlockId, BlockMeta, BlockSource};
 
@@ -170,15 +172,7 @@ impl Blocks {
     /// # Errors
     /// [`Error::Corrupt`] where it is damaged, [`Error::Io`], [`Error::Closed`].
     pub fn get(&self, key: &BlockKey) -> Result<Option<Arc<[u8]>>, Error> {
-        self.database.read_blocks(|tree| {
-            let Some(value) = tree.get(stored_key(b'b', key)).map_err(reading)? else { return Ok(None) };
-            let damaged = || Error::corrupt(format!("block {key:?}"), "its checksum is wrong");
-            let (crc, bytes) = value.split_first_chunk::<4>().ok_or_else(damaged)?;
-            if u32::from_be_bytes(*crc) != crc32fast::hash(bytes) {
-                return Err(damaged());
-            }
-            Ok(Some(bytes.into()))
-        })
+        self.database.read_blocks(|tree| get(tree, key))
     }
 
     /// What is known of a block. Reads the disk.
@@ -215,10 +209,47 @@ fn reading(error: sled::Error) -> Error {
     sled_error("reading blocks", error)
 }
 
-fn stored_key(prefix: u8, key: &BlockKey) -> [u8; 1 + BlockKey::BYTES] {
-    let mut out = [prefix; 1 + BlockKey::BYTES];
+fn meta_key(key: &BlockKey) -> [u8; 1 + BlockKey::BYTES] {
+    let mut out = [b'm'; 1 + BlockKey::BYTES];
     out[1..].copy_from_slice(&key.0);
     out
+}
+
+fn part_key(key: &BlockKey, part: u8) -> [u8; 2 + BlockKey::BYTES] {
+    let mut out = [b'b'; 2 + BlockKey::BYTES];
+    out[1..1 + BlockKey::BYTES].copy_from_slice(&key.0);
+    out[1 + BlockKey::BYTES] = part;
+    out
+}
+
+fn get(tree: &sled::Tree, key: &BlockKey) -> Result<Option<Arc<[u8]>>, Error> {
+    let damaged = || Error::corrupt(format!("block {key:?}"), "its checksum is wrong");
+    let Some(first) = tree.get(part_key(key, 0)).map_err(reading)? else { return Ok(None) };
+    let (&[parts, c0, c1, c2, c3], beginning) = first.split_first_chunk::<5>().ok_or_else(damaged)?;
+    let mut bytes = beginning.to_vec();
+    for part in 1..parts {
+        match tree.get(part_key(key, part)).map_err(reading)? {
+            Some(more) => bytes.extend_from_slice(&more),
+            // Deleted since its first part was read.
+            None if tree.get(meta_key(key)).map_err(reading)?.is_none() => return Ok(None),
+            None => return Err(damaged()),
+        }
+    }
+    if u32::from_be_bytes([c0, c1, c2, c3]) != crc32fast::hash(&bytes) {
+        return Err(damaged());
+    }
+    Ok(Some(bytes.into()))
+}
+
+/// Has a block's parts removed with the batch.
+fn remove(tree: &sled::Tree, key: &BlockKey, batch: &mut sled::Batch) -> Result<(), Error> {
+    batch.remove(&meta_key(key));
+    let mut prefix = [b'b'; 1 + BlockKey::BYTES];
+    prefix[1..].copy_from_slice(&key.0);
+    for part in tree.scan_prefix(prefix).keys() {
+        batch.remove(part.map_err(reading)?);
+    }
+    Ok(())
 }
 
 fn check_sizes(blocks: &[NewBlock]) -> Result<(), Error> {
@@ -244,13 +275,22 @@ pub(super) fn put_unsynced(worker: &mut super::database::Worker, blocks: &[NewBl
             crc: crc32fast::hash(&block.bytes),
             ..block.info
         };
-        let mut value = Vec::with_capacity(4 + block.bytes.len());
-        value.extend_from_slice(&info.crc.to_be_bytes());
-        value.extend_from_slice(&block.bytes);
-        batch.insert(&stored_key(b'b', &info.key), value);
+        // An older one may have had more parts.
+        remove(&worker.blocks, &info.key, &mut batch)?;
+        let parts = block.bytes.len().div_ceil(PART_BYTES_MAX).max(1);
+        for part in 0..parts {
+            let end = block.bytes.len().min((part + 1) * PART_BYTES_MAX);
+            let mut value = Vec::with_capacity(5 + PART_BYTES_MAX);
+            if part == 0 {
+                value.push(u8::try_from(parts).unwrap_or(u8::MAX));
+                value.extend_from_slice(&info.crc.to_be_bytes());
+            }
+            value.extend_from_slice(&block.bytes[part * PART_BYTES_MAX..end]);
+            batch.insert(&part_key(&info.key, u8::try_from(part).unwrap_or(u8::MAX)), value);
+        }
         let mut meta = info.encode().to_vec();
         meta.extend_from_slice(&crc32fast::hash(&meta).to_be_bytes());
-        batch.insert(&stored_key(b'm', &info.key), meta);
+        batch.insert(&meta_key(&info.key), meta);
         worker.deletions.cancel(&info.key);
     }
     worker.apply_blocks(batch)
@@ -267,7 +307,7 @@ fn read_info(value: &[u8]) -> Result<BlockInfo, Error> {
 }
 
 pub(super) fn info(tree: &sled::Tree, key: &BlockKey) -> Result<Option<BlockInfo>, Error> {
-    tree.get(stored_key(b'm', key)).map_err(reading)?.map(|value| read_info(&value)).transpose()
+    tree.get(meta_key(key)).map_err(reading)?.map(|value| read_info(&value)).transpose()
 }
 
 /// What is known of all blocks, in the order of ids.
@@ -320,9 +360,8 @@ impl Deletions {
         for _ in 0..keys_max {
             match self.by_moment.first() {
                 Some((moment, key)) if *moment < oldest => {
-                    batch.remove(&stored_key(b'b', key));
-                    batch.remove(&stored_key(b'm', key));
                     let key = *key;
+                    remove(tree, &key, &mut batch)?;
                     self.cancel(&key);
                 }
                 _ => break,
@@ -407,7 +446,7 @@ mod tests {
         let db = sled::Config::new().temporary(true).open().unwrap();
         let tree = db.open_tree("blocks").unwrap();
         for n in 1..4 {
-            tree.insert(stored_key(b'b', &key(n)), b"").unwrap();
+            tree.insert(part_key(&key(n), 0), b"").unwrap();
         }
         let left = || tree.iter().keys().map(|key| key.unwrap()[1]).collect::<Vec<_>>();
         assert!(deletions.has_ready(&pins));

@@ -1,7 +1,8 @@
 //! The state's rows in sled, as of one log position.
 //!
-//! A checkpoint is one atomic batch: the rows that changed, the position, the membership. Values above 48 KiB lie in
-//! parts, each with its own checksum. Keys begin with a generation: a snapshot is written as a new one, beside the
+//! A checkpoint is one atomic batch: the rows that changed, the position, the membership. Values above 6 KiB lie in
+//! parts, each with its own checksum: sled writes up to 17 values as one page, and a page above 128 KiB into a file
+//! of its own, which it neither syncs as we do nor reliably deletes. Keys begin with a generation: a snapshot is written as a new one, beside the
 //! rows in use, and one small batch makes it the one that counts.
 //!
 //! ```text
@@ -20,7 +21,7 @@ use crate::codec::{self, FormatKind};
 use crate::series::RowChange;
 
 /// The most bytes of a row's value that lie under one key.
-pub(super) const PART_BYTES_MAX: usize = 48 << 10;
+pub(super) const PART_BYTES_MAX: usize = 6 << 10;
 const SCHEMA: u16 = 1;
 const RECORD_KEY: &[u8] = b"\0\0\0\0checkpoint";
 const FIRST_GENERATION: u32 = 1;
@@ -298,11 +299,12 @@ impl Rows {
     }
 
     /// Takes over another's rows; this one must be new.
-    pub(super) fn copy_from(&mut self, from: &Rows) -> Result<(), Error> {
+    pub(super) fn copy_from(&mut self, from: &Rows, moved: impl Fn()) -> Result<(), Error> {
         let generation = from.record.generation;
         let mut batch = sled::Batch::default();
         let mut bytes = 0;
         from.for_each_part(|part| {
+            moved();
             batch.insert(part.stored_key(generation)?, part.stored_value());
             bytes += part.bytes.len() + part.key.len();
             if bytes > 4 << 20 {

@@ -38,8 +38,12 @@ struct Shared {
     slots: Arc<Semaphore>,
     readers: Arc<RwLock<Option<sled::Tree>>>,
     pins: Arc<Pins>,
+    pulse: Arc<Pulse>,
     fatal: Fatal,
 }
+
+/// When the job that runs was last seen to move; absent between jobs.
+type Pulse = Mutex<Option<Instant>>;
 
 #[derive(Default)]
 struct Queue {
@@ -60,6 +64,7 @@ pub(crate) struct Worker {
     dir: PathBuf,
     cache_bytes: u64,
     readers: Arc<RwLock<Option<sled::Tree>>>,
+    pulse: Arc<Pulse>,
     /// The file's size at which it is next looked at whether it should be copied.
     compact_check_at: u64,
 }
@@ -78,6 +83,7 @@ impl Database {
             slots: Arc::new(Semaphore::new(JOBS_MAX)),
             readers: Arc::clone(&worker.readers),
             pins: Arc::clone(&worker.pins),
+            pulse: Arc::clone(&worker.pulse),
             fatal,
         });
         let thread = {
@@ -139,6 +145,11 @@ impl Database {
     /// What must not be deleted.
     pub(super) fn pins(&self) -> &Arc<Pins> {
         &self.shared.pins
+    }
+
+    /// For how long the job that runs has not moved.
+    pub(crate) fn stuck_for(&self) -> Option<Duration> {
+        self.shared.pulse.lock().map(|moved| moved.elapsed())
     }
 
     /// Where failures are reported.
@@ -206,6 +217,7 @@ impl Shared {
                     }
                 }
             };
+            *self.pulse.lock() = Some(Instant::now());
             let result = catch_unwind(AssertUnwindSafe(|| match job {
                 Some(job) => {
                     job(&mut worker);
@@ -226,6 +238,7 @@ impl Shared {
                     self.fatal.report(format!("the storage thread panicked: {text}"));
                 }
             }
+            *self.pulse.lock() = None;
             if swept.elapsed() >= SWEEP_EVERY {
                 swept = Instant::now();
             }
@@ -239,9 +252,11 @@ impl Drop for Database {
         self.shared.slots.close();
         self.shared.wake.notify_one();
         *self.shared.readers.write() = None;
-        // The last handle may have been held by a job; the thread cannot wait for itself.
+        // The last handle may have been held by a job; the thread cannot wait for itself. And after a failure sled
+        // may never come back from its last flush.
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != std::thread::current().id()
+            && self.shared.fatal.reason().is_none()
         {
             // It reports its own failures.
             let _ = thread.join();
@@ -309,6 +324,7 @@ impl Worker {
             blocks,
             deletions: Deletions::default(),
             pins: Arc::default(),
+            pulse: Arc::default(),
             db,
             dir,
             cache_bytes,
@@ -316,8 +332,14 @@ impl Worker {
         })
     }
 
+    /// Says that the job moves: one that does not for long counts as a failed disk.
+    pub(super) fn pulse(&self) {
+        *self.pulse.lock() = Some(Instant::now());
+    }
+
     /// Makes durable what was written. sled's own flush does not reach the disk on every system.
     pub(super) fn sync(&self) -> Result<(), Error> {
+        self.pulse();
         self.db.flush().map_err(|error| sled_error("flushing the state", error))?;
         let file = self.dir.join("db");
         File::open(&file)
@@ -405,11 +427,12 @@ impl Worker {
     }
 
     fn copy_from(&mut self, from: &Worker) -> Result<(), Error> {
-        self.rows.copy_from(&from.rows)?;
+        self.rows.copy_from(&from.rows, || from.pulse())?;
         let mut batch = sled::Batch::default();
         let mut bytes = 0;
         for entry in from.blocks.iter() {
             let (key, value) = entry.map_err(|error| sled_error("reading blocks", error))?;
+            from.pulse();
             bytes += key.len() + value.len();
             batch.insert(key, value);
             if bytes > 4 << 20 {
@@ -421,6 +444,7 @@ impl Worker {
     }
 
     pub(super) fn apply_blocks(&self, batch: sled::Batch) -> Result<(), Error> {
+        self.pulse();
         self.blocks.apply_batch(batch).map_err(|error| sled_error("writing blocks", error))
     }
 }

@@ -18,6 +18,8 @@ use crate::series::Drain;
 const COMPACT_MINIMUM_BYTES: u64 = 256 << 20;
 /// Damaged databases that are kept, for who wants to look at them.
 const DAMAGED_KEPT_MAX: usize = 2;
+/// A job that does not move for so long has failed: the disk, or sled.
+const STUCK_MAX: Duration = Duration::from_secs(60);
 /// How long a new snapshot waits for one that is being given up.
 const RECEIVE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -235,6 +237,15 @@ impl Store {
                 Ok(state)
             })
             .await
+    }
+
+    /// Reports a job of the storage thread that has not moved for long. Called now and then by who can still run.
+    pub fn check_alive(&self) {
+        if let Some(stuck) = self.database.stuck_for()
+            && stuck > STUCK_MAX
+        {
+            self.fatal().report(format!("the storage has not moved for {} s", stuck.as_secs()));
+        }
     }
 
     #[cfg(test)]

@@ -120,6 +120,11 @@ impl Fleet {
         self.insert(number, peer);
     }
 
+    /// The peer will listen elsewhere the next time.
+    pub(crate) fn forget_addr(&mut self, number: u64) {
+        self.addrs.remove(&number);
+    }
+
     pub(crate) fn peer(&self, number: u64) -> &Peer {
         &self.peers[&number]
     }

@@ -129,6 +129,9 @@ async fn without_a_majority_nothing_is_acknowledged() {
     assert!(matches!(error, EngineError::Unknown(_)), "{error:?}");
     let error = fleet.peer(leader).engine().read_index(Instant::now() + Duration::from_secs(1)).await;
     assert!(matches!(error, Err(EngineError::Unavailable(_))), "{error:?}");
+    // Nobody is told that there is a leader.
+    let mut leadership = fleet.peer(leader).engine().leadership();
+    tokio::time::timeout(PATIENCE, leadership.wait_for(|now| now.leader.is_none())).await.unwrap().unwrap();
 }
 
 fn applicant(name: &str) -> Applicant {
@@ -176,7 +179,8 @@ async fn a_join_token_expires_and_belongs_to_its_control_plane() {
     let one = fleet.peer(1);
     let token = one.create_join_token(Duration::from_secs(1), PeerRole::Learner).await.unwrap();
     for first in [true, false] {
-        let tick = Command::Tick { first, delta_ms: if first { 0 } else { 2000 }, wall: Timestamp(1) };
+        let tick =
+            Command::Tick { term: 1, first, delta_ms: if first { 0 } else { 2000 }, wall: Timestamp(1) };
         propose(one, tick).await.unwrap();
     }
     let error = join::join(one.addr(), &token, &applicant("late")).await.unwrap_err();
@@ -252,6 +256,27 @@ async fn a_peer_is_not_removed_where_too_few_would_be_left() {
     fleet.put(leader, "two-left").await.unwrap();
     let error = propose(fleet.peer(leader), Command::RemovePeer(PeerId(dead))).await.unwrap_err();
     assert!(matches!(error, EngineError::Refused(_)), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_moved_is_found_again() {
+    let mut fleet = Fleet::start(3, |_| {}).await;
+    let leader = fleet.leader().await;
+    let moved = other_than(leader);
+    let before = fleet.peer(moved).addr().to_string();
+    fleet.shutdown(moved).await;
+    fleet.forget_addr(moved);
+    fleet.open(moved).await;
+    let now = fleet.peer(moved).addr().to_string();
+    assert_ne!(now, before);
+    wait_for("the new address", || async {
+        let members = fleet.peer(leader).engine().members().await;
+        let known = members.into_iter().find(|member| member.peer == PeerId(moved)).unwrap().addr;
+        if known == now { Ok(()) } else { Err(known) }
+    })
+    .await;
+    fleet.put(leader, "after").await.unwrap();
+    assert!(fleet.has(moved, "after").await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

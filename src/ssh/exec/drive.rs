@@ -17,6 +17,9 @@ use super::{Finished, Outcome, Output, Request, Running, Sudo, script, start};
 
 /// Output that waits for the caller, beyond which there is a gap.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
+/// How long a full buffer holds up the reading before output is dropped. Reading is held up for everybody on the connection, so this
+/// is for a caller who is late for a moment, not for one who is slow.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// The largest piece of output.
 const PIECE_BYTES_MAX: usize = 32 * 1024;
 /// Pieces in the channel to the caller.
@@ -110,6 +113,7 @@ impl Drive {
                 }
             }
             let is_waiting = !self.waiting.is_empty();
+            let held_up_until = self.waiting.hold_up();
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled(), if self.stop.is_none() && self.exit.is_none() => {
@@ -120,7 +124,10 @@ impl Drive {
                         return result;
                     }
                 }
-                event = session.next() => match event {
+                () = sleep_until(held_up_until.unwrap_or(self.deadline)), if held_up_until.is_some() => {
+                    self.waiting.give_up();
+                }
+                event = session.next(), if held_up_until.is_none() => match event {
                     Event::Stdout(data) => self.take(Stream::Stdout, &data),
                     Event::Stderr(data) => self.take(Stream::Stderr, &data),
                     Event::Exit(code) => self.ended(Outcome::Exited(i32::try_from(code).unwrap_or(i32::MAX))),
@@ -256,6 +263,10 @@ struct Waiting {
     bytes: usize,
     /// Nobody wants it any more.
     discarded: bool,
+    /// Since when it is full.
+    full_since: Option<Instant>,
+    /// It was full for too long: from now on what does not fit is dropped, until the caller has taken everything.
+    dropping: bool,
 }
 
 enum Piece {
@@ -272,6 +283,23 @@ impl Waiting {
         self.pieces.clear();
         self.bytes = 0;
         self.discarded = true;
+    }
+
+    /// Until when nothing is to be read, if it is full.
+    fn hold_up(&mut self) -> Option<Instant> {
+        if self.pieces.is_empty() {
+            self.dropping = false;
+        }
+        if self.dropping || self.bytes + PIECE_BYTES_MAX <= WAITING_BYTES_MAX {
+            self.full_since = None;
+            return None;
+        }
+        Some(*self.full_since.get_or_insert_with(Instant::now) + PATIENCE)
+    }
+
+    /// Stops holding up.
+    fn give_up(&mut self) {
+        self.dropping = true;
     }
 
     fn put(&mut self, stream: Stream, data: &[u8]) {

@@ -15,7 +15,7 @@
 //! that is data goes over stdin: no limit of a command line holds, and nothing shows in `ps`. The outer shell outlives the script
 //! and notes its end in the marker, even when the connection is lost.
 //!
-//! [`script`] has the shell text, [`start`] the way to "ready", [`drive`] what comes after it.
+//! `script` has the shell text, `start` the way to "ready", `drive` what comes after it.
 
 mod drive;
 mod fence;
@@ -140,8 +140,8 @@ pub enum Output {
     Stdout(Bytes),
     /// Standard error; at most 32 KiB.
     Stderr(Bytes),
-    /// So many bytes were dropped here, since they came faster than they were taken and 1 MiB was waiting already. Holding the
-    /// command up instead is not possible without holding up everything on the connection.
+    /// So many bytes were dropped here, since they came faster than they were taken: 1 MiB was waiting, and went on waiting. Holding
+    /// the command up for longer is not possible without holding up everything on the connection.
     Gap(u64),
 }
 

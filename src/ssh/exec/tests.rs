@@ -107,15 +107,16 @@ async fn arguments_environment_and_stdin_arrive_unchanged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_request_shows_in_ps() {
     let node = Node::start("/bin/dash").await;
+    let secret = crate::ssh::quote::nonce();
     let request = Request {
-        args: vec!["arg-sesame".into()],
-        env: vec![("V".into(), "env-sesame".into())],
-        stdin: "stdin-sesame".into(),
-        ..Request::new(": script-sesame; ps -eo args; : $V")
+        args: vec![secret.clone()],
+        env: vec![("V".into(), secret.clone())],
+        stdin: secret.clone().into(),
+        ..Request::new(format!(": {secret}; ps -eo args; : $V"))
     };
     let (_, stdout, _) = node.run(request).await;
     assert!(stdout.contains("sshd"), "{stdout}");
-    assert!(!stdout.contains("sesame"), "{stdout}");
+    assert!(!stdout.contains(&secret), "{stdout}");
     node.end().await;
 }
 
@@ -560,7 +561,7 @@ mod sudo {
         };
         let (finished, stdout, stderr) = node.run(request).await;
         assert!(stdout.starts_with("0\na b|v w\nfrom stdin\n"), "{stdout} {stderr}");
-        assert!(!stdout.contains("ecret"), "{stdout}");
+        assert!(!stdout.contains(PASSWORD), "{stdout}");
         assert_eq!((finished.outcome, stderr.as_str()), (Outcome::Exited(6), ""));
         node.end().await;
     }

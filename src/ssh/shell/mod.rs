@@ -1,13 +1,15 @@
 //! Checks: short scripts in a POSIX shell that is kept open on the connection.
 //!
 //! A session per check costs the node a fork of sshd, a login shell with its start-up files and several packets; a check in a kept
-//! shell costs one fork. What makes that safe is described where it is done: how a check is kept from touching
-//! the next in [`bootstrap`], how the end of its output is told from its output in [`frame`], how long and how much in
-//! [`kept`], what becomes of a shell that could not be killed in [`orphans`], which shell a check gets in [`shells`].
+//! shell costs one fork: measured with OpenSSH 9.2, 0.25 ms of CPU at the node with dash and 0.5 ms with bash against 1.9 ms, each
+//! with what the script itself takes on top. What makes that safe is described where it is done: how a check is kept from touching
+//! the next in `bootstrap`, how the end of its output is told from its output in `frame`, how long and how much in
+//! `kept`, what becomes of a shell that could not be killed in `orphans`, which shell a check gets in `shells`.
 //!
 //! A check runs in its own subshell of `sh` in the login's environment and home directory, with empty stdin. It ends when the script
-//! ends; a process it leaves behind is killed, unless it made a session of its own (`setsid`). Its time limit
-//! kills everything it started. Whenever a shell's state is in doubt, it is killed and the next check gets a fresh one.
+//! ends; a process it leaves behind is killed, unless it made a session of its own (`setsid`). One that did so and yet goes on writing to
+//! the check's output can spoil the output of one later check; then its shell is replaced. The time limit
+//! kills everything of the check's group. Whenever a shell's state is in doubt, it is killed and the next check gets a fresh one.
 
 mod bootstrap;
 mod frame;

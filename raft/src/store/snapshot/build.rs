@@ -18,12 +18,14 @@ pub(in crate::store) fn build(worker: &Worker, snapshots: &Snapshots) -> Result<
     let mut out = Sections::create(&path.with_extension("tmp"))?;
     let (mut parts, mut listed) = (0, 0);
     worker.rows.for_each_part(|part| {
+        worker.pulse();
         parts += 1;
         out.make_room(SectionKind::Rows, 10 + part.key.len() + part.bytes.len())?;
         put_part(&mut out.buffer, part)
     })?;
     for info in blocks::infos(&worker.blocks) {
         let info = info?;
+        worker.pulse();
         // Blocks sealed later hold what is still in the rows of this checkpoint.
         if info.sealed_at < applied.next_index() && !worker.deletions.contains(&info.key) {
             listed += 1;

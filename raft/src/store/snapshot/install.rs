@@ -27,6 +27,7 @@ fn write(worker: &mut Worker, handle: &SnapshotHandle, generation: u32) -> Resul
     let manifest = handle.manifest();
     let (mut parts, mut listed, mut unflushed) = (0, 0, 0);
     for (offset, section) in manifest.offsets() {
+        worker.pulse();
         let bytes = handle.section(offset, section)?;
         match section.kind {
             SectionKind::Rows => {
@@ -86,6 +87,7 @@ pub(in crate::store) fn load<T>(
 ) -> Result<T, Error> {
     let mut listed = listed(handle).map(|info| {
         let info = info?;
+        worker.pulse();
         // As it is stored here: another peer's may be encoded otherwise.
         blocks::info(&worker.blocks, &info.key)?
             .ok_or_else(|| Error::corrupt("a snapshot", format!("block {:?} is missing", info.key)))
@@ -117,6 +119,7 @@ pub(in crate::store) fn switch(
     {
         let mut named = listed(handle).peekable();
         for info in blocks::infos(&worker.blocks) {
+            worker.pulse();
             let key = info?.key;
             while let Some(Ok(info)) = named.peek()
                 && info.key < key

@@ -1,0 +1,402 @@
+//! Samples: which there are, what they say, and writing them.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rscaler_raft::command::{Command, Reply, RowSeries, SampleBatch, SampleRow, SampleSource};
+use rscaler_raft::model::{CounterSource, Kind, Name, SeriesId, SeriesKey};
+use rscaler_raft::series::{self, Limits, Query as SeriesQuery, Selector, execute};
+use rscaler_raft::state::State;
+
+use super::endpoint::{Answer, Endpoint};
+use super::reply;
+use crate::auth::Access;
+use crate::context::Context;
+use crate::error::Problem;
+use crate::request::{Query, Request, missing};
+use crate::types::{
+    Agg, FieldError, List, Pushed, Sample, SamplesAnswer, SamplesPushed, SeriesInfo, SeriesPoints, Span, Time,
+};
+
+/// What one query may cost.
+const LIMITS: Limits = Limits { series: 10_000, points: 250_000, samples: 50_000_000 };
+/// How often a query is planned anew because blocks were merged meanwhile.
+const PLANS_MAX: usize = 5;
+/// The bytes of a full batch with long names.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+const INSTANCE_BYTES_MAX: usize = 200;
+/// Mistakes told of one batch.
+const ERRORS_MAX: usize = 100;
+const HOUR_MS: i64 = 3_600_000;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    let samples = |path: &str, summary: &str, handler| {
+        Endpoint::get(path, Access::VIEWER, summary, handler)
+            .query("from", "Begin, inclusive: RFC 3339, ms since the epoch, or `-1h` from now. An hour ago where absent.")
+            .query("to", "End, exclusive; now where absent.")
+            .query("step", "Length of a step, such as `1m`; without one, samples as they are kept.")
+            .query("agg", "How a step's samples become one: avg (where absent), min, max, sum, count, last, rate.")
+            .query("across", "How all series become one: avg, min, max, sum, count. Needs a step.")
+            .query("instance", "Only this instance.")
+            .answers::<SamplesAnswer>(200, "One item a series that has samples in the range.")
+    };
+    type Handler = fn(Request) -> futures::future::BoxFuture<'static, Answer>;
+    let of_cluster: Handler = |request| Box::pin(of_cluster(request));
+    let of_node: Handler = |request| Box::pin(of_node(request));
+    let of_jvm: Handler = |request| Box::pin(of_jvm(request));
+    vec![
+        Endpoint::get("/api/v1/series", Access::VIEWER, "Lists known series, by node", list)
+            .pages()
+            .query("cluster", "Only on nodes of this cluster.")
+            .query("node", "Only on this node.")
+            .query("jvm", "Only of this JVM.")
+            .query("counter", "Only of this counter.")
+            .answers::<List<SeriesInfo>>(200, "A page."),
+        samples(
+            "/api/v1/clusters/{name}/counters/{counter}/samples",
+            "Gives a counter's samples on a cluster's nodes",
+            of_cluster,
+        ),
+        samples("/api/v1/nodes/{name}/counters/{counter}/samples", "Gives a counter's samples on a node", of_node),
+        samples(
+            "/api/v1/nodes/{name}/jvms/{jvm}/counters/{counter}/samples",
+            "Gives a counter's samples of a node's JVM",
+            of_jvm,
+        ),
+        Endpoint::post("/api/v1/samples", Access::OPERATOR, "Writes samples of push counters", push)
+            .describe(
+                "1 to 4096, each of a counter of type `push` that covers the node's cluster. Samples of a series \
+                 come in the order of their time; older ones, duplicates and ones too far in the future are \
+                 dropped, and counted in the answer.",
+            )
+            .body::<Pushed>()
+            .answers::<SamplesPushed>(200, "How many were taken."),
+    ]
+}
+
+/// Where a page of series ended: the node, and the number of its last series.
+#[derive(Clone)]
+struct Place(Name, u32);
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Place, ()> {
+        let (node, id) = text.split_once('/').ok_or(())?;
+        Ok(Place(Name::new(node).map_err(|_| ())?, id.parse().map_err(|_| ())?))
+    }
+}
+
+async fn list(request: Request) -> Answer {
+    let mut query = request.query()?;
+    let limit = query.limit()?;
+    let after = super::resources::cursor::<Place>(&mut query)?;
+    let cluster = query.value::<Name>("cluster")?;
+    let node = query.value::<Name>("node")?;
+    let jvm = query.text("jvm");
+    let counter = query.value::<Name>("counter")?;
+    query.finish()?;
+    let (items, next) = request.ctx.handle().read(|state| {
+        let nodes: Vec<Name> = match (&node, &cluster) {
+            (Some(node), _) => vec![node.clone()],
+            (None, Some(cluster)) => state.nodes_of(cluster).cloned().collect(),
+            (None, None) => state.objects_of(Kind::Node).map(|(name, _)| name.clone()).collect(),
+        };
+        let in_cluster = |name: &Name| {
+            cluster
+                .as_ref()
+                .is_none_or(|cluster| state.node(name).is_some_and(|node| node.cluster == *cluster))
+        };
+        let store = state.series();
+        let mut found = Vec::new();
+        let mut last: Option<(Name, u32)> = None;
+        for name in nodes.iter().filter(|name| in_cluster(name)) {
+            if after.as_ref().is_some_and(|Place(node, _)| name < node) {
+                continue;
+            }
+            let ids = match &counter {
+                Some(counter) => store.of_counter_on(counter.as_str(), name.as_str()),
+                None => store.of_node(name.as_str()),
+            };
+            for id in ids {
+                if after.as_ref().is_some_and(|Place(node, after)| name == node && id.0 <= *after) {
+                    continue;
+                }
+                let Some(key) = store.key(id) else { continue };
+                if jvm.is_some() && jvm.as_deref() != key.jvm.as_deref() {
+                    continue;
+                }
+                if found.len() == limit {
+                    return (found, last.map(|(node, id)| format!("{node}/{id}")));
+                }
+                found.push(info(state, key, id));
+                last = Some((name.clone(), id.0));
+            }
+        }
+        (found, None)
+    });
+    reply::ok(&List { items, next })
+}
+
+fn info(state: &State, key: &SeriesKey, id: SeriesId) -> SeriesInfo {
+    SeriesInfo {
+        counter: key.counter.to_string(),
+        node: key.node.to_string(),
+        jvm: key.jvm.as_deref().map(str::to_string),
+        instance: key.instance.as_deref().map(str::to_string),
+        unit: unit(state, &key.counter),
+        last: state.series().latest(id),
+    }
+}
+
+fn unit(state: &State, counter: &str) -> String {
+    let counter = Name::new(counter).ok();
+    counter.and_then(|name| state.counter(&name)).map_or_else(String::new, |counter| counter.unit.clone())
+}
+
+async fn of_cluster(request: Request) -> Answer {
+    let cluster = request.name(0, Kind::Cluster)?;
+    let counter = request.name(1, Kind::Counter)?;
+    let nodes = request.ctx.handle().read(|state| {
+        state.object(Kind::Cluster, &cluster)?;
+        Some(state.nodes_of(&cluster).map(Name::to_string).collect::<Vec<_>>())
+    });
+    let nodes = nodes.ok_or_else(|| missing(Kind::Cluster, &cluster))?;
+    samples(&request, &counter, nodes, None).await
+}
+
+async fn of_node(request: Request) -> Answer {
+    let (node, counter) = (request.name(0, Kind::Node)?, request.name(1, Kind::Counter)?);
+    let there = request.ctx.handle().read(|state| state.node(&node).is_some());
+    if !there {
+        return Err(missing(Kind::Node, &node));
+    }
+    samples(&request, &counter, vec![node.to_string()], None).await
+}
+
+async fn of_jvm(request: Request) -> Answer {
+    let (node, jvm) = (request.name(0, Kind::Node)?, request.name(1, "jvm")?);
+    let counter = request.name(2, Kind::Counter)?;
+    let there = request.ctx.handle().read(|state| state.node(&node).is_some());
+    if !there {
+        return Err(missing(Kind::Node, &node));
+    }
+    samples(&request, &counter, vec![node.to_string()], Some(jvm.to_string())).await
+}
+
+/// A moment of a query: `2026-02-03T04:05:06Z`, ms since the epoch, `-1h`, `now`.
+fn moment(query: &mut Query, key: &'static str, now: i64) -> Result<Option<i64>, Problem> {
+    let Some(text) = query.text(key) else { return Ok(None) };
+    let wrong = || {
+        Problem::malformed(format!(
+            "parameter `{key}` is a time: \"2026-02-03T04:05:06Z\", ms since the epoch, or \"-1h\""
+        ))
+    };
+    if text == "now" {
+        return Ok(Some(now));
+    }
+    if let Some(span) = text.strip_prefix('-').and_then(|span| span.parse::<Span>().ok()) {
+        let ms = i64::try_from(span.0.as_millis()).map_err(|_| wrong())?;
+        return Ok(Some(now.saturating_sub(ms)));
+    }
+    if let Ok(ms) = text.parse::<i64>() {
+        return Ok(Some(ms));
+    }
+    text.parse::<Time>().map(|time| Some(time.0.0)).map_err(|_| wrong())
+}
+
+async fn samples(request: &Request, counter: &Name, nodes: Vec<String>, jvm: Option<String>) -> Answer {
+    let ctx = &request.ctx;
+    let now = ctx.now().0;
+    let mut query = request.query()?;
+    // The newest sample is of this very moment, and the end is exclusive.
+    let to = moment(&mut query, "to", now)?.unwrap_or(now.saturating_add(1000));
+    let from = moment(&mut query, "from", now)?.unwrap_or(to.saturating_sub(HOUR_MS));
+    let step = query.value::<Span>("step")?;
+    let agg = query.word::<Agg>("agg")?.unwrap_or_default();
+    let across = query.word::<Agg>("across")?;
+    let instance = query.text("instance");
+    query.finish()?;
+    let unit = ctx.handle().read(|state| state.counter(counter).map(|counter| counter.unit.clone()));
+    let unit = unit.ok_or_else(|| missing(Kind::Counter, counter))?;
+    let selector = Selector { counter: counter.to_string(), nodes: Some(nodes), jvm, instance };
+    let step = match step {
+        None => None,
+        Some(Span(step)) if step.is_zero() => {
+            return Err(Problem::malformed("parameter `step` is longer than zero"));
+        }
+        Some(Span(step)) => Some(i64::try_from(step.as_millis()).unwrap_or(i64::MAX)),
+    };
+    let asked = SeriesQuery { selector, from, to, step, agg: agg_of(agg), across: across.map(agg_of) };
+    let result = run(ctx, asked, LIMITS).await?;
+    let series = result.rows.into_iter().map(|row| SeriesPoints {
+        counter: counter.to_string(),
+        node: row.key.as_ref().map(|key| key.node.to_string()),
+        jvm: row.key.as_ref().and_then(|key| key.jvm.as_deref().map(str::to_string)),
+        instance: row.key.as_ref().and_then(|key| key.instance.as_deref().map(str::to_string)),
+        unit: unit.clone(),
+        points: row.points,
+    });
+    reply::ok(&SamplesAnswer { series: series.collect() })
+}
+
+/// Plans under the state's lock, reads without it, on threads of its own.
+pub(crate) async fn run(
+    ctx: &Context,
+    query: SeriesQuery,
+    limits: Limits,
+) -> Result<series::QueryResult, Problem> {
+    let _place = ctx.queries().acquire().await.map_err(|error| Problem::internal(&error))?;
+    for _ in 0..PLANS_MAX {
+        let plan = ctx.handle().read(|state| state.series().plan(&query, &limits)).map_err(refused)?;
+        let blocks = Arc::clone(ctx.handle().blocks());
+        let done = tokio::task::spawn_blocking(move || execute(&plan, &*blocks)).await;
+        match done.map_err(|error| Problem::internal(&error))? {
+            // Blocks were merged since the plan was made.
+            Err(series::Error::Gone(_)) => {}
+            other => return other.map_err(refused),
+        }
+    }
+    Err(Problem::unavailable("the samples are being reorganised: try again"))
+}
+
+fn refused(error: series::Error) -> Problem {
+    match error {
+        series::Error::Invalid(_) | series::Error::Limit { .. } => {
+            Problem::new(warp::http::StatusCode::UNPROCESSABLE_ENTITY, "invalid", error.to_string())
+        }
+        other => Problem::internal(&other),
+    }
+}
+
+fn agg_of(agg: Agg) -> series::Agg {
+    match agg {
+        Agg::Avg => series::Agg::Avg,
+        Agg::Min => series::Agg::Min,
+        Agg::Max => series::Agg::Max,
+        Agg::Sum => series::Agg::Sum,
+        Agg::Count => series::Agg::Count,
+        Agg::Last => series::Agg::Last,
+        Agg::Rate => series::Agg::Rate,
+    }
+}
+
+async fn push(mut request: Request) -> Answer {
+    request.query()?.finish()?;
+    let body = request.json_value(BATCH_BYTES_MAX, None).await?;
+    let pushed: Pushed = crate::request::read_as(body)?;
+    if pushed.samples.is_empty() || pushed.samples.len() > SampleBatch::ROWS_MAX {
+        let detail = format!("1 to {} samples at once, not {}", SampleBatch::ROWS_MAX, pushed.samples.len());
+        return Err(Problem::field("/samples", detail));
+    }
+    let now = request.ctx.now().0;
+    let batch =
+        request.ctx.handle().read(|state| batch(state, &pushed.samples, now)).map_err(Problem::invalid)?;
+    match request.submit(0, Command::Samples(batch)).await? {
+        Reply::Samples { accepted, dropped } => reply::ok(&SamplesPushed { accepted, dropped }),
+        other => Err(Problem::internal(&format!("an unexpected reply: {other:?}"))),
+    }
+}
+
+/// The samples as a batch, with their series resolved.
+fn batch(state: &State, samples: &[Sample], now: i64) -> Result<SampleBatch, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut judged: BTreeMap<(&str, &str), Result<(), (&'static str, String)>> = BTreeMap::new();
+    let mut positions: BTreeMap<SeriesKey, u32> = BTreeMap::new();
+    let mut keys = Vec::new();
+    let mut rows = Vec::with_capacity(samples.len());
+    for (position, sample) in samples.iter().enumerate() {
+        let mut fail = |field: &str, detail: String| {
+            errors.push(FieldError::new(format!("/samples/{position}/{field}"), detail));
+        };
+        let place = (sample.counter.as_str(), sample.node.as_str());
+        let verdict = judged.entry(place).or_insert_with(|| judge(state, place.0, place.1));
+        if let Err((field, detail)) = verdict {
+            fail(field, detail.clone());
+        } else if let Some(field) = too_long(sample) {
+            fail(field, format!("1 to {INSTANCE_BYTES_MAX} bytes"));
+        } else {
+            let key = SeriesKey {
+                counter: sample.counter.as_str().into(),
+                node: sample.node.as_str().into(),
+                jvm: sample.jvm.as_deref().map(Into::into),
+                instance: sample.instance.as_deref().map(Into::into),
+            };
+            let series = match state.series().id(key.parts()) {
+                Some(id) => RowSeries::Known(id),
+                None => RowSeries::New(*positions.entry(key.clone()).or_insert_with(|| {
+                    keys.push(key);
+                    u32::try_from(keys.len() - 1).unwrap_or(u32::MAX)
+                })),
+            };
+            rows.push(SampleRow { series, at: sample.t.unwrap_or(now), value: sample.v });
+        }
+        if errors.len() >= ERRORS_MAX {
+            break;
+        }
+    }
+    if errors.is_empty() { Ok(SampleBatch { source: SampleSource::Push, keys, rows }) } else { Err(errors) }
+}
+
+fn too_long(sample: &Sample) -> Option<&'static str> {
+    let fits = |text: &Option<String>| {
+        text.as_ref().is_none_or(|text| (1..=INSTANCE_BYTES_MAX).contains(&text.len()))
+    };
+    if !fits(&sample.instance) {
+        Some("instance")
+    } else if !fits(&sample.jvm) {
+        Some("jvm")
+    } else {
+        None
+    }
+}
+
+/// Whether samples of a counter may be written for a node.
+fn judge(state: &State, counter: &str, node: &str) -> Result<(), (&'static str, String)> {
+    let shown = |text: &str| text.chars().take(80).collect::<String>();
+    let unknown = |kind: Kind, text: &str| format!("there is no {kind} `{}`", shown(text));
+    let found = Name::new(counter).ok().and_then(|name| state.counter(&name));
+    let Some(definition) = found else { return Err(("counter", unknown(Kind::Counter, counter))) };
+    if definition.source != CounterSource::Push {
+        return Err((
+            "counter",
+            format!("counter `{counter}` is collected by peers: samples are written for type push"),
+        ));
+    }
+    let Some(found) = Name::new(node).ok().and_then(|name| state.node(&name)) else {
+        return Err(("node", unknown(Kind::Node, node)));
+    };
+    if definition.clusters.iter().any(|selector| selector.covers(&found.cluster)) {
+        Ok(())
+    } else {
+        Err((
+            "counter",
+            format!("counter `{counter}` does not cover cluster `{}` of node `{node}`", found.cluster),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn moments_are_read_as_people_write_them() {
+        let read =
+            |text: &str| moment(&mut Query::parse(&format!("from={text}")).unwrap(), "from", 7_200_000);
+        for (text, ms) in [
+            ("-1h", 3_600_000),
+            ("now", 7_200_000),
+            ("5", 5),
+            ("-5", -5),
+            ("1970-01-01T00:00:01Z", 1000),
+            ("1970-01-01T01:00:01%2B01:00", 1000),
+        ] {
+            assert_eq!(read(text).unwrap(), Some(ms), "{text}");
+        }
+        assert!(read("yesterday").unwrap_err().detail.contains("-1h"));
+        assert_eq!(moment(&mut Query::parse("").unwrap(), "from", 0).unwrap(), None);
+    }
+}

@@ -1,0 +1,184 @@
+#![allow(clippy::unwrap_used)]
+
+use super::testing::*;
+use crate::command::{Command, EndingResult, Progress, RejectionKind, Reply};
+use crate::model::*;
+
+fn homes(driver: &Driver) -> Vec<u64> {
+    driver.state.assignments().map(|(_, assignment)| assignment.peer.0).collect()
+}
+
+#[test]
+fn a_session_lives_as_long_as_it_is_renewed() {
+    let mut driver = Driver::with_peers(1);
+    driver.pass(10_000);
+    assert!(driver.state.session(PeerId(1)).is_some());
+    driver.apply(Command::RenewSession { peer: PeerId(1), epoch: 1 }).unwrap();
+    driver.alive.clear();
+    driver.pass(1_999);
+    assert!(driver.state.session(PeerId(1)).is_some());
+    driver.pass(1);
+    assert!(driver.state.session(PeerId(1)).is_none());
+    let late = Command::RenewSession { peer: PeerId(1), epoch: 1 };
+    assert_eq!(driver.apply(late).unwrap_err().kind, RejectionKind::Stale);
+    assert_eq!(driver.events(|kind| matches!(kind, EventKind::PeerLost(_))).len(), 1);
+}
+
+#[test]
+fn a_process_that_starts_again_is_another_session() {
+    let mut driver = Driver::with_peers(1);
+    assert_eq!(driver.open(1, 1), 1, "the same process asks twice");
+    assert_eq!(driver.open(1, 2), 2);
+    let old = Command::RenewSession { peer: PeerId(1), epoch: 1 };
+    assert_eq!(driver.apply(old).unwrap_err().kind, RejectionKind::Stale);
+    let stranger = Command::OpenSession {
+        peer: PeerId(9),
+        boot: 1,
+        capabilities: Capabilities::default(),
+        api_url: String::new(),
+    };
+    assert_eq!(driver.apply(stranger).unwrap_err().kind, RejectionKind::NotFound);
+}
+
+#[test]
+fn nodes_are_spread_and_a_lost_peers_nodes_go_to_others_under_a_new_epoch() {
+    let mut driver = Driver::with_peers(3);
+    driver.fleet(&["web01", "web02", "web03", "web04", "web05", "web06"]);
+    let mut counts = homes(&driver);
+    counts.sort_unstable();
+    assert_eq!(counts, [1, 1, 2, 2, 3, 3]);
+    let before: Vec<_> = driver.state.assignments().map(|(n, a)| (n.clone(), a)).collect();
+    driver.alive.remove(&PeerId(2));
+    driver.pass(2_000);
+    assert!(!homes(&driver).contains(&2));
+    for (node, was) in before {
+        let now = driver.state.assignment(&node).unwrap();
+        assert_eq!(was.peer == PeerId(2), now.epoch > was.epoch, "{node}: only what has to move moves");
+    }
+}
+
+#[test]
+fn samples_under_an_older_assignment_are_refused() {
+    let mut driver = Driver::with_peers(2);
+    driver.fleet(&["web01"]);
+    let old = driver.state.assignment(&name("web01")).unwrap();
+    let batch = |epoch| {
+        let Command::Samples(mut batch) = pushed(&[("web01", 1, 1.0)]) else { unreachable!() };
+        batch.source = crate::command::SampleSource::Collector { node: name("web01"), epoch };
+        Command::Samples(batch)
+    };
+    driver.apply(batch(old.epoch)).unwrap();
+    driver.alive.remove(&old.peer);
+    driver.pass(3_000);
+    assert_ne!(driver.state.assignment(&name("web01")).unwrap().peer, old.peer);
+    assert_eq!(driver.apply(batch(old.epoch)).unwrap_err().kind, RejectionKind::Stale);
+}
+
+#[test]
+fn a_new_leader_gives_every_session_one_full_life_and_no_second() {
+    let mut driver = Driver::with_peers(1);
+    driver.alive.clear();
+    let tick = |driver: &mut Driver, first, delta_ms| {
+        let wall = driver.state.clock().wall;
+        driver.apply(Command::Tick { term: 1, first, delta_ms, wall }).unwrap();
+    };
+    tick(&mut driver, false, 1_500);
+    tick(&mut driver, true, 0);
+    tick(&mut driver, false, 1_500);
+    assert!(driver.state.session(PeerId(1)).is_some(), "1.5 s of its second life");
+    tick(&mut driver, true, 0);
+    tick(&mut driver, false, 500);
+    assert!(driver.state.session(PeerId(1)).is_none(), "elections alone keep nobody alive");
+}
+
+#[test]
+fn one_tick_moves_the_clock_by_two_seconds_at_most_and_the_wall_clock_never_back() {
+    let mut driver = Driver::new();
+    let elapsed = driver.state.clock().elapsed;
+    driver.apply(Command::Tick { term: 1, first: false, delta_ms: 3_600_000, wall: Timestamp(5) }).unwrap();
+    assert_eq!(driver.state.clock().elapsed.since(elapsed), secs(2));
+    assert_eq!(driver.state.clock().wall, Timestamp(BEGIN * 1000));
+}
+
+#[test]
+fn a_draining_peer_gets_no_new_work_and_keeps_what_it_has() {
+    let mut driver = Driver::with_peers(2);
+    driver.fleet(&["web01"]);
+    driver.run_on_web(command(|_| ()));
+    driver.begin(1);
+    let executor = driver.task(1).executor.unwrap();
+    driver
+        .apply(Command::CloseSession { peer: executor.peer, epoch: executor.session, draining: true })
+        .unwrap();
+    assert_ne!(driver.state.assignment(&name("web01")).unwrap().peer, executor.peer);
+    driver.run_on_web(command(|_| ()));
+    assert_ne!(driver.task(2).executor.unwrap().peer, executor.peer);
+    driver.finish(1, EndingResult::Succeeded);
+    assert_eq!(driver.task(1).state, TaskState::Succeeded);
+}
+
+#[test]
+fn a_peer_that_stops_hands_its_work_over_at_once() {
+    let mut driver = Driver::with_peers(2);
+    driver.fleet(&["web01"]);
+    driver.run_on_web(command(|_| ()));
+    let first = driver.task(1).executor.unwrap();
+    driver.alive.remove(&first.peer);
+    driver.apply(Command::CloseSession { peer: first.peer, epoch: first.session, draining: false }).unwrap();
+    let second = driver.task(1).executor.unwrap();
+    assert_ne!(second.peer, first.peer);
+    assert_eq!((driver.task(1).attempt, driver.task(1).state), (2, TaskState::Assigned));
+    assert!(!driver.report_as(1, 1, first.session, Progress::Started), "the first has no say any more");
+}
+
+#[test]
+fn without_the_capability_nobody_collects() {
+    let mut driver = Driver::new();
+    driver.admit(1);
+    driver.open_with(1, 1, Capabilities { tasks_max: 8, ..Capabilities::default() });
+    driver.fleet(&["web01"]);
+    assert!(driver.state.assignment(&name("web01")).is_none());
+    driver.open(1, 2);
+    assert!(driver.state.assignment(&name("web01")).is_some());
+    driver.put("web01", node_with("web", None));
+    assert!(driver.state.assignment(&name("web01")).is_none(), "fed by pushed samples only");
+}
+
+#[test]
+fn join_tokens_are_good_once_and_for_a_while() {
+    let mut driver = Driver::with_peers(1);
+    let admit = |hash: u8| Command::AdmitPeer {
+        token: Some([hash; 32]),
+        name: format!("joins{hash}"),
+        peer_addr: String::new(),
+        api_url: String::new(),
+    };
+    let token =
+        |hash: u8| Command::CreateJoinToken { hash: [hash; 32], ttl_ms: 5_000, role: PeerRole::Learner };
+    driver.apply(token(7)).unwrap();
+    assert_eq!(driver.apply(admit(7)), Ok(Reply::Peer(PeerId(2))));
+    assert_eq!(driver.state.peer(PeerId(2)).unwrap().role, PeerRole::Learner);
+    assert_eq!(driver.apply(admit(7)).unwrap_err().kind, RejectionKind::Conflict, "its name is taken");
+    driver.apply(token(8)).unwrap();
+    driver.pass(5_000);
+    assert_eq!(driver.apply(admit(8)).unwrap_err().kind, RejectionKind::NotFound, "it ran out");
+    assert_eq!(driver.apply(Command::RemovePeer(PeerId(1))).unwrap_err().kind, RejectionKind::Conflict);
+}
+
+#[test]
+fn a_removed_peer_is_refused_and_its_number_not_used_again() {
+    let mut driver = Driver::with_peers(2);
+    driver.apply(Command::RecordCertificate { peer: PeerId(2), serial: vec![4, 2] }).unwrap();
+    driver.alive.remove(&PeerId(2));
+    driver.apply(Command::RemovePeer(PeerId(2))).unwrap();
+    assert!(driver.state.is_revoked(&[4, 2]) && driver.state.session(PeerId(2)).is_none());
+    driver.restart();
+    driver.apply(Command::CreateJoinToken { hash: [1; 32], ttl_ms: 1000, role: PeerRole::Voter }).unwrap();
+    let again = Command::AdmitPeer {
+        token: Some([1; 32]),
+        name: "peer2".to_string(),
+        peer_addr: String::new(),
+        api_url: String::new(),
+    };
+    assert_eq!(driver.apply(again), Ok(Reply::Peer(PeerId(3))));
+}

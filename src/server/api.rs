@@ -1,0 +1,195 @@
+//! The HTTP API as this peer serves it: its address and certificate, and what only the peer can do for it.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use bytes::Bytes;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use rscaler_api::context::{self, Backup, CopyStream, Hooks, JoinTokenText, JoinTokens, Limits, Readiness};
+use rscaler_api::server::{Certificate, Server, server_config};
+use rscaler_raft::handle::Handle;
+use rscaler_raft::network::join::JoinToken;
+use rscaler_raft::peer::{Backups, Peer};
+use rscaler_raft::store::Space;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::Api;
+use crate::config::Config;
+use crate::metrics::{MetricKind, Metrics};
+
+/// Pieces of a backup read ahead of the client that takes them.
+const PIECES_AHEAD: usize = 2;
+
+/// The API's port, open but not yet served: bound first, so that a mistake shows before anything begins.
+pub(super) struct Bound {
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    url: String,
+}
+
+impl Bound {
+    /// Opens the port. With a certificate, or away from loopback, it is for TLS.
+    pub(super) async fn bind(config: &Config) -> anyhow::Result<Bound> {
+        let listener = TcpListener::bind(config.api)
+            .await
+            .with_context(|| format!("cannot listen for the API on {}", config.api))?;
+        let address = listener.local_addr()?;
+        let certificate = match &config.api_tls {
+            Some(files) => Some(read_certificate(&files.cert, &files.key)?),
+            None if address.ip().is_loopback() => None,
+            None => Some(own_certificate(config, address)?),
+        };
+        let tls = certificate.as_ref().map(server_config).transpose().context("the API's certificate")?;
+        let url = config.api_url.clone().unwrap_or_else(|| url_of(address, tls.is_some()));
+        Ok(Bound { listener, tls, url })
+    }
+
+    /// Where clients reach it.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The API of a peer that runs.
+    pub(super) fn serving(self, peer: &Peer, handle: Handle, metrics: Arc<Metrics>) -> Serving {
+        let hooks = Hooks {
+            backup: Arc::new(StreamedBackups(peer.backups())),
+            join_tokens: Arc::new(AuthorityTokens(peer.authority().to_vec())),
+            readiness: vec![Arc::new(Disk(peer.space()))],
+        };
+        let context = context::Context::new(handle, hooks, Limits::default());
+        context.metrics().register(|registry| registry.register_collector(Box::new(OwnMetrics(metrics))));
+        Serving { server: Server::on(self.listener, self.tls, context) }
+    }
+}
+
+fn read_certificate(cert: &Path, key: &Path) -> anyhow::Result<Certificate> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    Ok(Certificate { certificate_pem: read(cert)?, key_pem: read(key)? })
+}
+
+/// The certificate that this peer made for itself, kept so that clients who trust it can go on to.
+fn own_certificate(config: &Config, address: SocketAddr) -> anyhow::Result<Certificate> {
+    let (cert, key) = (config.data_dir.join("api.crt"), config.data_dir.join("api.key"));
+    if cert.exists() && key.exists() {
+        return read_certificate(&cert, &key);
+    }
+    let mut names = vec!["localhost".to_string(), "127.0.0.1".to_string(), config.name.clone()];
+    if !address.ip().is_unspecified() {
+        names.push(address.ip().to_string());
+    }
+    let certificate = Certificate::self_signed(&names)?;
+    std::fs::create_dir_all(&config.data_dir)?;
+    let _ = std::fs::remove_file(&key);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&key)?;
+    file.write_all(certificate.key_pem.as_bytes())?;
+    file.sync_all()?;
+    std::fs::write(&cert, &certificate.certificate_pem)?;
+    info!(certificate = %cert.display(), "the API has a self-signed certificate: clients trust it with --ca");
+    Ok(certificate)
+}
+
+fn url_of(address: SocketAddr, tls: bool) -> String {
+    format!("{}://{address}", if tls { "https" } else { "http" })
+}
+
+/// The API, ready to serve.
+pub(super) struct Serving {
+    server: Server,
+}
+
+#[async_trait]
+impl Api for Serving {
+    async fn serve(self: Box<Self>, stop: CancellationToken) -> Result<(), String> {
+        self.server.run(stop).await;
+        Ok(())
+    }
+}
+
+struct StreamedBackups(Backups);
+
+#[async_trait]
+impl Backup for StreamedBackups {
+    async fn begin(&self) -> Result<CopyStream, String> {
+        let snapshot = self.0.snapshot().await.map_err(|error| error.to_string())?;
+        let pieces = self.0.pieces(&snapshot).map_err(|error| error.to_string())?;
+        let (sender, receiver) = mpsc::channel(PIECES_AHEAD);
+        // Pieces are read from disk as the client takes them; a client that goes away ends the reading.
+        tokio::task::spawn_blocking(move || {
+            for piece in pieces {
+                let piece = piece.map(Bytes::from).map_err(std::io::Error::other);
+                let failed = piece.is_err();
+                if sender.blocking_send(piece).is_err() || failed {
+                    break;
+                }
+            }
+            drop(snapshot);
+        });
+        Ok(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver)))
+    }
+}
+
+struct AuthorityTokens(Vec<u8>);
+
+impl JoinTokens for AuthorityTokens {
+    fn token(&self, secret: [u8; 32]) -> JoinTokenText {
+        let token = JoinToken::of(&self.0, secret);
+        JoinTokenText { text: token.to_string(), hash: token.hash() }
+    }
+}
+
+struct Disk(watch::Receiver<Space>);
+
+impl Readiness for Disk {
+    fn layer(&self) -> &'static str {
+        "disk"
+    }
+
+    fn problem(&self) -> Option<String> {
+        match *self.0.borrow() {
+            Space::Ok => None,
+            Space::Low { free_bytes } => {
+                Some(format!("the disk has {free_bytes} bytes left: no writes are taken"))
+            }
+        }
+    }
+}
+
+/// What the peer counts, in the form of `/metrics`.
+#[derive(Debug)]
+struct OwnMetrics(Arc<Metrics>);
+
+impl Collector for OwnMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for metric in self.0.read() {
+            // The registry adds `rscaler_`, and the encoder a counter's `_total`.
+            let name = metric.name.trim_start_matches("rscaler_").trim_end_matches("_total");
+            match metric.kind {
+                MetricKind::Counter => {
+                    let value = ConstCounter::new(metric.value);
+                    let encoder = encoder.encode_descriptor(name, metric.help, None, value.metric_type())?;
+                    value.encode(encoder)?;
+                }
+                MetricKind::Gauge => {
+                    let value = ConstGauge::new(i64::try_from(metric.value).unwrap_or(i64::MAX));
+                    let encoder = encoder.encode_descriptor(name, metric.help, None, value.metric_type())?;
+                    value.encode(encoder)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
