@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::wait::until;
@@ -191,13 +191,6 @@ impl Plane {
         let text = answer.text().await.unwrap_or_default();
         let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
         if status.is_success() { Ok(value) } else { Err((status.as_u16(), value)) }
-    }
-
-    /// Text of one peer's answer, with its status.
-    pub(crate) async fn text(&self, place: usize, path: &str) -> (StatusCode, String) {
-        let url = format!("http://{}{path}", self.peers[place].api);
-        let answer = self.http.get(url).bearer_auth(&self.token).send().await.unwrap();
-        (answer.status(), answer.text().await.unwrap_or_default())
     }
 
     /// Runs the CLI against the running peers.
