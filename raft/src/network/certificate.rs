@@ -236,7 +236,7 @@ fn read_subject(name: &str) -> Option<(ControlPlaneId, PeerId)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use proptest::prelude::*;
 
     use super::*;

@@ -269,7 +269,7 @@ fn founding_request(control_plane: ControlPlaneId) -> RequestId {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use super::*;
     use crate::network::certificate::CERTIFICATE_LIFE;
     use crate::peer::{Peer, PeerConfig};
