@@ -18,7 +18,7 @@ use crate::consensus::{Consensus, Digest};
 use crate::handle::Engine;
 use crate::identity::{ControlPlaneId, DataDir, Identity, Origin, TlsFiles};
 use crate::model::{PeerId, RequestId};
-use crate::network::certificate::{self, Authority, PeerCertificate, RENEWED_BEFORE_END};
+use crate::network::certificate::{self, Authority, PeerCertificate, RENEWED_BEFORE_END, wall_clock};
 use crate::network::tls::{RefusedList, Tls};
 use crate::replica::Replica;
 use crate::store::Fatal;
@@ -182,7 +182,7 @@ impl Parts {
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticker.tick().await;
-            match self.renew_if_due(SystemTime::now()).await {
+            match self.renew_if_due(wall_clock()).await {
                 Ok(true) => info!("this peer's certificate is renewed"),
                 Ok(false) => {}
                 Err(error) => warn!(error, "this peer's certificate is not renewed"),
@@ -280,7 +280,7 @@ mod tests {
         let config = PeerConfig::new(dir.path(), "p1", "127.0.0.1:0", "http://127.0.0.1:1");
         let peer = Peer::bootstrap(config).await.unwrap();
         let first = PeerCertificate::read(&peer.data.tls().unwrap().certificate).unwrap();
-        let now = SystemTime::now();
+        let now = wall_clock();
         assert!(!peer.own.renew_if_due(now).await.unwrap());
         let due = now + CERTIFICATE_LIFE - RENEWED_BEFORE_END + Duration::from_secs(1);
         assert!(peer.own.renew_if_due(due).await.unwrap());
