@@ -19,6 +19,7 @@ mod sessions;
 mod settings;
 mod table;
 mod tasks;
+mod trigger_keys;
 mod triggers;
 mod validate;
 
