@@ -107,6 +107,13 @@ impl World {
         self.handle.submit(Actor::System, open).await.unwrap();
     }
 
+    /// Closes the session in the state, or makes it take no new work.
+    pub(crate) async fn close_session(&self, draining: bool) {
+        let close =
+            Command::CloseSession { peer: self.handle.local(), epoch: self.session().epoch, draining };
+        self.handle.submit(Actor::System, close).await.unwrap();
+    }
+
     fn session(&self) -> Arc<rscaler_raft::model::Session> {
         self.handle.read(|state| Arc::clone(state.session(self.handle.local()).unwrap()))
     }

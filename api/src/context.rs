@@ -111,6 +111,9 @@ pub struct Hooks {
     pub readiness: Vec<Arc<dyn Readiness>>,
 }
 
+/// When readiness was last looked at, and which layers were not ready, with the reason of each.
+type Readied = (Instant, Result<(), Vec<(String, String)>>);
+
 /// What handlers may reach. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
@@ -128,7 +131,7 @@ struct Inner {
     hashing: Arc<Semaphore>,
     queries: Semaphore,
     /// The last answer of `/readyz`, so that probing costs no round trip each.
-    ready: Mutex<Option<(Instant, Result<(), Vec<(String, String)>>)>>,
+    ready: Mutex<Option<Readied>>,
     closing: CancellationToken,
 }
 
@@ -203,7 +206,7 @@ impl Context {
         &self.inner.closing
     }
 
-    pub(crate) fn ready_cache(&self) -> &Mutex<Option<(Instant, Result<(), Vec<(String, String)>>)>> {
+    pub(crate) fn ready_cache(&self) -> &Mutex<Option<Readied>> {
         &self.inner.ready
     }
 

@@ -2,7 +2,6 @@
 
 use std::sync::OnceLock;
 
-use utoipa::openapi::path::PathItem;
 use utoipa::openapi::schema::Components;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Paths};
@@ -21,7 +20,7 @@ pub fn describe() -> OpenApi {
     let mut paths = Paths::new();
     let mut components = Components::new();
     for endpoint in routes::endpoints() {
-        let item = paths.paths.entry(endpoint.path.to_string()).or_insert_with(PathItem::default);
+        let item = paths.paths.entry(endpoint.path.to_string()).or_default();
         let place = match endpoint.method {
             Method::POST => &mut item.post,
             Method::PUT => &mut item.put,

@@ -48,7 +48,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Run a peer
-    Server(server::ServerArgs),
+    Server(Box<server::ServerArgs>),
     /// Three peers, simulated hosts and a load to play with, all in this terminal
     Demo(DemoArgs),
     /// Create and change objects from YAML or JSON documents, all at once
@@ -163,7 +163,7 @@ async fn dispatch(cli: Cli) -> Done {
     let Cli { at, format, command } = cli;
     let connect = || Connection::open(&at);
     match command {
-        Command::Server(args) => server::run(args).await,
+        Command::Server(args) => server::run(*args).await,
         Command::Demo(args) => run_demo(args).await,
         Command::Restore(args) => backup::restore(args).await,
         Command::Context(command) => context::run(&at, &command),

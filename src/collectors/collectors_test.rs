@@ -131,12 +131,7 @@ async fn nothing_is_read_without_a_lease_or_of_a_node_that_went_elsewhere() {
     world.hold();
     until("it is read again", || readings() > count, readings).await;
 
-    let drain = Command::CloseSession {
-        peer: world.handle.local(),
-        epoch: world.handle.read(|state| state.session(world.handle.local()).unwrap().epoch),
-        draining: true,
-    };
-    world.handle.submit(Actor::System, drain).await.unwrap();
+    world.close_session(true).await;
     until("its node is nobody's", idle, || ()).await;
     let count = readings();
     world.pass(std::time::Duration::from_millis(2500)).await;

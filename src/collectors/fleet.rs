@@ -140,6 +140,12 @@ impl Fleet {
         let mut notices = self.handle.subscribe();
         let mut session = None;
         loop {
+            // At each turn, whatever woke us: a stream of notices must not keep readings waiting.
+            self.watch_clock();
+            if session.is_some_and(|session| self.lease.holds(session)) {
+                self.begin_due();
+            }
+            self.review();
             let now = wall_clock();
             let until_next =
                 self.agenda.next_at().map_or(SLEEP_MAX, |at| Timestamp(at).since(now)).min(SLEEP_MAX);
@@ -164,13 +170,7 @@ impl Fleet {
                     Err(error) if error.is_cancelled() => {}
                     Err(error) => error!(%error, "a reading broke down"),
                 },
-                () = sleep(until_next) => {
-                    self.watch_clock();
-                    if session.is_some_and(|session| self.lease.holds(session)) {
-                        self.begin_due();
-                    }
-                    self.review();
-                }
+                () = sleep(until_next) => {}
             }
         }
         self.leave_all();

@@ -3,7 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -63,7 +63,10 @@ impl Directory {
         let temporary = match wanted {
             Some(_) => None,
             None => {
-                let made = tempfile::Builder::new().prefix(PREFIX).tempdir();
+                let made = tempfile::Builder::new()
+                    .prefix(PREFIX)
+                    .permissions(fs::Permissions::from_mode(0o700))
+                    .tempdir();
                 Some(made.context("could not make a temporary directory")?)
             }
         };
@@ -205,8 +208,6 @@ fn read_record(dir: &Path) -> anyhow::Result<Record> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -268,6 +269,7 @@ mod tests {
         let (demo, _) = Directory::open(None).unwrap();
         let path = demo.path().to_owned();
         assert!(demo.is_temporary() && path.is_dir());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         let entry = Entry { dir: path.clone(), temporary: true, pid: 1 };
         remove_left(&entry);
         assert!(path.is_dir(), "it is still used");

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use rscaler_api::types::{Event, PeerRole, Resource, RunState, Task, TaskState, Trigger, TriggerSubject};
+use rscaler_api::types::{
+    Event, PeerRole, Resource, RunState, SeriesInfo, Task, TaskState, Trigger, TriggerSubject,
+};
 use rscaler_raft::model;
 
 use super::screen::{Line, Tag};
@@ -30,8 +32,10 @@ pub(super) struct Story {
     peers_alive: usize,
     names: BTreeMap<u64, String>,
     pending: BTreeSet<SubjectKey>,
-    /// When each series had its newest sample.
+    /// When each series had its newest sample, in ms.
     newest: BTreeMap<SeriesKey, i64>,
+    /// The shortest time between two samples of the load, in ms: its interval.
+    interval: Option<i64>,
     /// When views were taken, in ms, with how many samples were new in each.
     counts: VecDeque<(i64, usize)>,
     loads: BTreeMap<String, f64>,
@@ -45,6 +49,7 @@ impl Story {
         let mut lines = self.tell_pending(view);
         lines.extend(view.events.iter().filter_map(|event| self.tell_event(event, &view.ended)));
         lines.extend(self.tell_leader(view));
+        lines.extend(self.tell_gaps(view));
         self.count(view);
         self.begun = true;
         lines
@@ -147,8 +152,10 @@ impl Story {
             "node-reachability" | "host-key" => (Tag::Node, message),
             _ => (Tag::Demo, format!("{message}, by {}", event.actor)),
         };
-        // What marks names in other places would only be noise here.
-        Some(Line { at: event.at.to_jiff(), tag, text: text.replace('`', "") })
+        // What marks names in other places, and what the tag says already, would only be noise here.
+        let text = text.replace('`', "");
+        let text = text.strip_prefix("trigger ").map(str::to_owned).unwrap_or(text);
+        Some(Line { at: event.at.to_jiff(), tag, text })
     }
 
     fn run_text(&self, id: u64, ended: &Ended) -> (Tag, String) {
@@ -161,8 +168,11 @@ impl Story {
         };
         let mut text = format!("run {id} {verdict}");
         if let Some(finished) = run.finished {
+            // In ticks of the replicated clock, in which what is quick takes no time.
             let seconds = finished.to_jiff().duration_since(run.created.to_jiff()).as_secs_f64();
-            text.push_str(&format!(" after {seconds:.1} s"));
+            if seconds >= 0.1 {
+                text.push_str(&format!(" after {seconds:.1} s"));
+            }
         }
         if let Some(reason) = &run.reason {
             text.push_str(&format!(": {reason}"));
@@ -196,13 +206,33 @@ impl Story {
         text
     }
 
+    /// How long the load of a node was not read, once it is again: what the end of a peer costs.
+    fn tell_gaps(&mut self, view: &View) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for series in view.series.iter().filter(|series| series.counter == LOAD) {
+            let before = self.newest.get(&key_of(series)).copied();
+            let (Some((at, _)), Some(before)) = (series.last, before) else { continue };
+            if at <= before {
+                continue;
+            }
+            let gap = at - before;
+            // A single sample that is missing is no news: the machine is busy.
+            if self.interval.is_some_and(|interval| gap > 2 * interval) {
+                let seconds = gap as f64 / 1000.0;
+                let text = format!("{} is read again, after {seconds:.0} s", series.node);
+                lines.push(Line { at: view.at, tag: Tag::Samples, text });
+            }
+            self.interval = Some(self.interval.map_or(gap, |interval| interval.min(gap)));
+        }
+        lines
+    }
+
     fn count(&mut self, view: &View) {
         let mut new = 0;
         self.loads.clear();
         for series in &view.series {
             let Some((at, value)) = series.last else { continue };
-            let key = (series.counter.clone(), series.node.clone(), series.instance.clone());
-            let newest = self.newest.entry(key).or_insert(i64::MIN);
+            let newest = self.newest.entry(key_of(series)).or_insert(i64::MIN);
             if at > *newest {
                 *newest = at;
                 new += 1;
@@ -226,6 +256,10 @@ impl Story {
         let samples: usize = self.counts.iter().skip(1).map(|(_, new)| new).sum();
         (last > first).then(|| samples as f64 * 1000.0 / (last - first) as f64)
     }
+}
+
+fn key_of(series: &SeriesInfo) -> SeriesKey {
+    (series.counter.clone(), series.node.clone(), series.instance.clone())
 }
 
 fn on(subject: &TriggerSubject) -> String {

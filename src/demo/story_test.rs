@@ -93,12 +93,12 @@ fn a_trigger_is_told_from_pending_to_recovery() {
         event(11, "trigger-fired", "trigger `web-busy` fired on `web01`; run 1", json!({"run": 1})),
         event(11, "run-started", "run 1 started: shed-load", json!({"run": 1})),
     ];
-    assert_eq!(texts(&story.tell(&firing)), [(Tag::Firing, "trigger web-busy fired on web01; run 1")]);
+    assert_eq!(texts(&story.tell(&firing)), [(Tag::Firing, "web-busy fired on web01; run 1")]);
 
     let mut ok = view(30);
     ok.triggers = vec![trigger("ok", 0.9)];
     ok.events = vec![event(29, "trigger-recovered", "trigger `web-busy` recovered on `web01`", json!({}))];
-    assert_eq!(texts(&story.tell(&ok)), [(Tag::Trigger, "trigger web-busy recovered on web01")]);
+    assert_eq!(texts(&story.tell(&ok)), [(Tag::Trigger, "web-busy recovered on web01")]);
 }
 
 #[test]
@@ -193,6 +193,19 @@ fn the_status_counts_what_is_new() {
     }
     let expected = "3 of 3 peers, p1 leads · 4 samples/s · load1  web01 0.51  web02 3.60";
     assert_eq!(story.status(), expected, "3.5 a second, rounded to even");
+}
+
+#[test]
+fn a_node_that_was_not_read_for_a_while_is_told() {
+    let mut story = Story::default();
+    let mut told = Vec::new();
+    for (second, newest) in [(0, 0), (1, 0), (2, 2), (3, 2), (6, 6), (11, 6), (12, 12), (14, 14)] {
+        let mut view = view(second);
+        view.series =
+            vec![series("load1", "web01", newest * 1000, 1.0), series("uptime", "web01", newest, 1.0)];
+        told.extend(story.tell(&view));
+    }
+    assert_eq!(texts(&told), [(Tag::Samples, "web01 is read again, after 6 s")], "4 s is a single sample");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rscaler_raft::command::{Ending, EndingResult, Progress};
 use rscaler_raft::model::{OutputChunk, Task, TaskId};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, instrument};
 
@@ -104,10 +104,14 @@ impl Attempt {
         let begun = Instant::now();
         let verdict = self.report(Progress::Started).await;
         if verdict != Verdict::Taken {
-            // A request to cancel it was applied first, or it is not ours any more; then this is refused, too.
             debug!(?verdict, "not begun");
-            let reason = "it was cancelled before it began";
-            return self.finish(ending(EndingResult::Cancelled, None, reason)).await;
+            // Either it is not ours any more, which ends us from outside, or a request to cancel it was applied first.
+            // The state here may be behind, so the request may still be on its way.
+            if timeout(CANCEL_TIMEOUT, self.signals.cancel.cancelled()).await.is_ok() {
+                let reason = "it was cancelled before it began";
+                self.finish(ending(EndingResult::Cancelled, None, reason)).await;
+            }
+            return;
         }
         if !self.lease.holds(self.session) {
             return;
@@ -186,7 +190,7 @@ impl Attempt {
                 }
             }
         };
-        if tokio::time::timeout(FLUSH_TIMEOUT, all).await.is_err() {
+        if timeout(FLUSH_TIMEOUT, all).await.is_err() {
             debug!("the last output could not be handed in");
         }
     }

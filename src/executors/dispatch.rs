@@ -95,9 +95,18 @@ impl Dispatcher {
     async fn dispatch(&mut self, drain: &CancellationToken, stop: &CancellationToken) {
         let mut notices = self.handle.subscribe();
         let mut session = None;
+        let mut drains = false;
         loop {
-            if drain.is_cancelled() && self.attempts.is_empty() {
-                return;
+            if drain.is_cancelled() {
+                if !drains {
+                    // Once more, so that what was just given to us is handed back now and not with the session.
+                    drains = true;
+                    session = self.lease.session();
+                    self.rescan(session, drain, stop);
+                }
+                if self.attempts.is_empty() {
+                    return;
+                }
             }
             tokio::select! {
                 biased;

@@ -1,27 +1,29 @@
 //! The futures that live as long as the process, by name.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 /// Services that run. Each ends when its own signal says so.
 #[derive(Default)]
 pub(super) struct Services {
-    running: JoinSet<(&'static str, Result<(), String>)>,
-    names: BTreeSet<&'static str>,
+    running: JoinSet<Result<(), String>>,
+    names: HashMap<Id, &'static str>,
 }
+
+type Ended = Result<(Id, Result<(), String>), JoinError>;
 
 impl Services {
     pub(super) fn start<F>(&mut self, name: &'static str, service: F)
     where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
-        self.names.insert(name);
-        self.running.spawn(async move { (name, service.await) });
+        let id = self.running.spawn(service).id();
+        self.names.insert(id, name);
     }
 
     /// Starts one that has nothing to say at its end.
@@ -37,30 +39,27 @@ impl Services {
 
     /// Waits until a service ends that nobody told to, and says what happened. Cancel safe.
     pub(super) async fn first_end(&mut self) -> String {
-        match self.running.join_next().await {
+        match self.running.join_next_with_id().await {
             Some(ended) => self.note(ended),
             None => std::future::pending().await,
         }
     }
 
-    fn note(&mut self, ended: Result<(&'static str, Result<(), String>), JoinError>) -> String {
+    fn note(&mut self, ended: Ended) -> String {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let name = self.names.remove(&id).unwrap_or("a service");
         match ended {
-            Ok((name, result)) => {
-                self.names.remove(name);
-                match result {
-                    Ok(()) => format!("{name} ended unexpectedly"),
-                    Err(reason) => format!("{name}: {reason}"),
-                }
-            }
-            Err(error) => format!("a service broke down: {error}"),
+            Ok((_, Ok(()))) => format!("{name} ended unexpectedly"),
+            Ok((_, Err(reason))) => format!("{name}: {reason}"),
+            Err(error) => format!("{name} broke down: {error}"),
         }
     }
 
     /// Waits for the end of `name`, which was told to end, for `limit` at most. Whether it has ended.
     pub(super) async fn ended(&mut self, name: &'static str, limit: Duration) -> bool {
         let until = Instant::now() + limit;
-        while self.names.contains(name) {
-            match timeout_at(until, self.running.join_next()).await {
+        while self.names.values().any(|running| *running == name) {
+            match timeout_at(until, self.running.join_next_with_id()).await {
                 Ok(Some(ended)) => {
                     let what = self.note(ended);
                     debug!(what, "while stopping");
@@ -78,7 +77,7 @@ impl Services {
     /// Ends what is left at once.
     pub(super) async fn abort(&mut self) {
         if !self.names.is_empty() {
-            debug!(left = ?self.names, "dropped");
+            debug!(left = ?self.names.values(), "dropped");
         }
         self.running.shutdown().await;
         self.names.clear();

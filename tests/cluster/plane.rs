@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::wait::until;
@@ -193,13 +193,6 @@ impl Plane {
         if status.is_success() { Ok(value) } else { Err((status.as_u16(), value)) }
     }
 
-    /// Text of one peer's answer, with its status.
-    pub(crate) async fn text(&self, place: usize, path: &str) -> (StatusCode, String) {
-        let url = format!("http://{}{path}", self.peers[place].api);
-        let answer = self.http.get(url).bearer_auth(&self.token).send().await.unwrap();
-        (answer.status(), answer.text().await.unwrap_or_default())
-    }
-
     /// Runs the CLI against the running peers.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
         self.cli_command(arguments).output().unwrap()
@@ -264,7 +257,7 @@ impl Peer {
             .arg(&self.data)
             .args(["--api", &self.api, "--peer", &self.peer_addr, "--name", &self.name])
             .args(more)
-            .env("RSCALER_LOG", "info")
+            .env("RSCALER_SERVER_LOG", "info")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

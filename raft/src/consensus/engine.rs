@@ -415,9 +415,13 @@ impl Engine for Consensus {
 
     async fn members(&self) -> Vec<Member> {
         let metrics = self.metrics();
-        let membership = metrics.membership_config.membership();
+        // What is committed: a change that is under way may yet come to nothing.
+        let membership = metrics.committed_membership_config.membership();
         let statuses = self.statuses.lock();
-        let voters: Vec<u64> = membership.voter_ids().collect();
+        let votes = |id: &u64| {
+            let configs = membership.get_joint_config();
+            !configs.is_empty() && configs.iter().all(|voters| voters.contains(id))
+        };
         membership
             .nodes()
             .map(|(id, node)| {
@@ -429,7 +433,7 @@ impl Engine for Consensus {
                         statuses.get(&peer).filter(|status| status.is_alive()).map(|status| &status.pong);
                     (pong.map(|pong| pong.last_log), pong.map(|pong| pong.applied))
                 };
-                Member { peer, addr: node.addr.clone(), voter: voters.contains(id), last_log, applied }
+                Member { peer, addr: node.addr.clone(), voter: votes(id), last_log, applied }
             })
             .collect()
     }

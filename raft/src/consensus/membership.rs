@@ -284,7 +284,8 @@ mod tests {
     #[test]
     fn one_step_at_a_time() {
         let two = PeerId(2);
-        let table: &[(&str, View, Result<Option<Step>, ()>)] = &[
+        type Row<'a> = (&'a str, View, Result<Option<Step>, ()>);
+        let table: &[Row<'_>] = &[
             ("nobody admitted yet", view(&[], &[(1, true)], &[]), Ok(None)),
             ("all as it should be", view(&[(1, Voter)], &[(1, true)], &[]), Ok(None)),
             (

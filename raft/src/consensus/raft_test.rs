@@ -98,7 +98,7 @@ async fn start(
 }
 
 fn tick(n: u64) -> Payload {
-    let command = Command::Tick { delta_ms: 5, wall: Timestamp(n as i64), first: false };
+    let command = Command::Tick { delta_ms: 5, wall: Timestamp(n as i64), first: false, term: 1 };
     Payload::encode(&Proposal { request: None, actor: Actor::System, command }).unwrap()
 }
 

@@ -101,15 +101,14 @@ impl Append {
 
     pub(crate) fn into_raft(self) -> Result<AppendRequest, codec::Error> {
         // openraft relies on entries that follow one another.
-        let mut next = self.prev.map_or(0, |prev| prev.index + 1);
-        for entry in &self.entries {
+        let first = self.prev.map_or(0, |prev| prev.index + 1);
+        for (next, entry) in (first..).zip(&self.entries) {
             if entry.position.index != next {
                 return Err(codec::Error::Corrupt {
                     what: "entries of the log".to_string(),
                     detail: format!("{} comes where {next} should", entry.position.index),
                 });
             }
-            next += 1;
         }
         Ok(AppendRequest {
             vote: self.vote.into(),

@@ -20,13 +20,18 @@ impl Links {
         Arc::new(Links { dialer, links: Mutex::default() })
     }
 
-    /// The link to `peer`, which is at `addr` now.
+    /// The link to `peer`, which is at `addr` now. Its other links go there too from their next connection on:
+    /// whoever holds one may not know that the peer has moved.
     pub fn get(&self, peer: PeerId, addr: &str, lane: Lane) -> Link {
         let mut links = self.links.lock();
+        for other in [Lane::Control, Lane::Log, Lane::Bulk] {
+            if let Some(link) = links.get(&(peer, other)) {
+                link.set_addr(addr);
+            }
+        }
         let link = links
             .entry((peer, lane))
             .or_insert_with(|| Link::new(Arc::clone(&self.dialer), peer, addr, lane));
-        link.set_addr(addr);
         link.clone()
     }
 

@@ -18,7 +18,7 @@ use crate::consensus::{Consensus, Digest};
 use crate::handle::Engine;
 use crate::identity::{ControlPlaneId, DataDir, Identity, Origin, TlsFiles};
 use crate::model::{PeerId, RequestId};
-use crate::network::certificate::{self, Authority, PeerCertificate, RENEWED_BEFORE_END};
+use crate::network::certificate::{self, Authority, PeerCertificate, RENEWED_BEFORE_END, wall_clock};
 use crate::network::tls::{RefusedList, Tls};
 use crate::replica::Replica;
 use crate::store::Fatal;
@@ -176,12 +176,13 @@ impl Parts {
     }
 
     /// Renews the certificate when its time comes: signed here, recorded by the control plane, then shown.
+    #[expect(clippy::disallowed_methods, reason = "a certificate's life is told in wall time")]
     async fn renew(self: Arc<Self>) {
         let mut ticker = tokio::time::interval(RENEWAL_LOOK_INTERVAL);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticker.tick().await;
-            match self.renew_if_due(SystemTime::now()).await {
+            match self.renew_if_due(wall_clock()).await {
                 Ok(true) => info!("this peer's certificate is renewed"),
                 Ok(false) => {}
                 Err(error) => warn!(error, "this peer's certificate is not renewed"),
@@ -268,7 +269,7 @@ fn founding_request(control_plane: ControlPlaneId) -> RequestId {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
     use super::*;
     use crate::network::certificate::CERTIFICATE_LIFE;
     use crate::peer::{Peer, PeerConfig};
@@ -279,7 +280,7 @@ mod tests {
         let config = PeerConfig::new(dir.path(), "p1", "127.0.0.1:0", "http://127.0.0.1:1");
         let peer = Peer::bootstrap(config).await.unwrap();
         let first = PeerCertificate::read(&peer.data.tls().unwrap().certificate).unwrap();
-        let now = SystemTime::now();
+        let now = wall_clock();
         assert!(!peer.own.renew_if_due(now).await.unwrap());
         let due = now + CERTIFICATE_LIFE - RENEWED_BEFORE_END + Duration::from_secs(1);
         assert!(peer.own.renew_if_due(due).await.unwrap());

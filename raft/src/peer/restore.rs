@@ -133,6 +133,8 @@ async fn found(ground: &Ground, store: &Store, mut state: State) -> Result<crate
     let membership =
         MembershipRecord { voters: vec![[peer.0].into()], peers: [(peer.0, ground.addr.clone())].into() };
     let applied = Applied { position, membership: StoredMembership { position, membership } };
-    store.checkpoint(move || Changes { drain: state.drain(), applied }).await?;
+    // Not a checkpoint alone: the snapshot that was installed stands for the old control plane's position and
+    // members, and Raft would go back to it.
+    store.begin_snapshot(move || Changes { drain: state.drain(), applied }).await?.wait().await?;
     Ok(peer)
 }

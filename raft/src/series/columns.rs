@@ -8,8 +8,11 @@ use pco::{ChunkConfig, DeltaSpec};
 
 use super::block::{BLOCK_SAMPLES_MAX, Codec, Opened};
 use super::codec::{Bad, Reader, put_bytes, put_signed, put_varint};
-use super::pack::{CHUNK, Form, PADDING, Packer, Take, Times, Unpacker};
+use super::column::CHUNK;
+use super::form::Form;
+use super::pack::Packer;
 use super::rollup::Rollup;
+use super::unpack::{PADDING, Take, Times, Unpacker};
 
 /// pco's level: at this one a sample takes 10 to 30 ns; higher ones cost more and gain nothing at our block sizes.
 const LEVEL: usize = 8;

@@ -3,10 +3,10 @@
 use super::block::{BlockSource, open};
 use super::codec::Bad;
 use super::columns::{decode_rollups, decode_samples};
-use super::pack::{Take, Times};
 use super::plan::{QueryPlan, Source, What};
 use super::query::{Agg, QueryResult, Row};
 use super::rollup::Rollup;
+use super::unpack::{Take, Times};
 use super::{Error, Resolution};
 
 /// Answers a query. What it decodes is bounded by the plan's limits.

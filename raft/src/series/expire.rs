@@ -1,6 +1,8 @@
 //! What goes with time.
 
-use super::store::{At, SEAL_SPAN_MS, SeriesStore};
+use super::record::{SEAL_SPAN_MS, Stored};
+use super::sample::At;
+use super::store::SeriesStore;
 use super::{Resolution, Retention, SeriesId};
 
 /// No more series are sealed or removed, and no more blocks are given up, by one [`SeriesStore::expire`].
@@ -63,7 +65,7 @@ impl SeriesStore {
         // Finest first: what is rolled up is known by the coarser blocks, so they go last.
         for resolution in Resolution::ALL {
             let at = resolution.index();
-            let old = |block: &super::store::Stored| block.end < floors.of(resolution);
+            let old = |block: &Stored| block.end < floors.of(resolution);
             let count =
                 series.blocks[at].iter().take_while(|block| old(block) && block.end <= rolled[at]).count();
             gone.extend(series.blocks[at].drain(..count).map(|block| block.id(id, resolution)));

@@ -6,8 +6,10 @@
 
 use super::block::sample_hash;
 use super::codec::Bad;
+use super::column::CHUNK;
 use super::columns::{Samples, pack, unpack};
-use super::pack::{CHUNK, PADDING, Packer, Take, Unpacker};
+use super::pack::Packer;
+use super::unpack::{PADDING, Take, Unpacker};
 
 /// A packed stream by itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,20 +11,27 @@ mod error;
 
 mod block;
 mod codec;
+mod column;
 mod columns;
 mod dictionary;
+mod due;
 mod execute;
 mod expire;
+mod form;
 mod head;
 mod jobs;
 mod key;
+mod load;
 mod pack;
 mod persist;
 mod plan;
 mod query;
+mod record;
 mod retention;
 mod rollup;
+mod sample;
 mod store;
+mod unpack;
 
 #[cfg(test)]
 mod codes_test;
@@ -47,9 +54,8 @@ pub use persist::{
 };
 pub use plan::QueryPlan;
 pub use query::{Agg, Limits, Query, QueryResult, Row, Selector};
+pub use record::SEAL_SPAN_MS;
 pub use retention::Retention;
 pub use rollup::Rollup;
-pub use store::{
-    AppendOutcome, At, FUTURE_MS, REFUSALS, Refusal, Refused, SEAL_SAMPLES, SEAL_SPAN_MS, Sample,
-    SeriesStatus, SeriesStore, StoreStatus, TAIL_SAMPLES,
-};
+pub use sample::{AppendOutcome, At, REFUSALS, Refusal, Refused, Sample, SeriesStatus, StoreStatus};
+pub use store::{FUTURE_MS, SEAL_SAMPLES, SeriesStore, TAIL_SAMPLES};

@@ -369,7 +369,7 @@ fn play(ops: Vec<Op>) -> (Peer, Model, Peer) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 8, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 16, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_peer_shows_what_was_applied_whatever_it_did_and_wherever_it_crashed(ops in ops()) {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::head::Packed;
 use super::query::{Agg, Limits, Query};
-use super::store::{Sealed, Series, SeriesStore};
+use super::record::{Sealed, Series};
+use super::store::SeriesStore;
 use super::{BlockId, Error, Resolution, SeriesId, SeriesKey};
 
 /// Something to read, of which what lies in `from..to` counts.

@@ -5,7 +5,7 @@
 //! were; readers put the parts together. Sums of decimals are exact: they are taken over integers.
 
 use super::block::sample_hash;
-use super::pack::Form;
+use super::form::Form;
 
 /// One rollup, or a part of one.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -15,13 +15,16 @@ const CHANGES_MAX: usize = 10_000;
 /// Host keys kept for one node.
 const HOST_KEYS_MAX: usize = 8;
 
+/// An object before and after a change; absent where it is not there.
+pub type BeforeAndAfter = (Option<Arc<Object>>, Option<Arc<Object>>);
+
 /// What changes would do, without doing it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Preview {
     /// The effect of each change, in order.
     pub changed: Vec<Changed>,
     /// Each object before and after, in the same order.
-    pub objects: Vec<(Option<Arc<Object>>, Option<Arc<Object>>)>,
+    pub objects: Vec<BeforeAndAfter>,
 }
 
 /// Objects as they would be: those there are, and what the changes so far make of them.

@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use config::Preview;
+pub use config::{BeforeAndAfter, Preview};
 pub use notice::Notice;
 pub use table::Table;
 

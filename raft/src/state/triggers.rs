@@ -220,11 +220,13 @@ impl State {
 
     /// A counter that measures something else says nothing about what was measured before.
     fn counter_changed(&mut self, name: &Name, before: Option<&Spec>, after: Option<&Spec>) {
-        let counter = |spec| match spec {
-            Some(&Spec::Counter(ref counter)) => Some(counter),
-            _ => None,
-        };
-        let (before, after): (Option<&Box<Counter>>, _) = (counter(before), counter(after));
+        fn counter(spec: Option<&Spec>) -> Option<&Counter> {
+            match spec {
+                Some(Spec::Counter(counter)) => Some(counter),
+                _ => None,
+            }
+        }
+        let (before, after) = (counter(before), counter(after));
         let anew = before.map(|counter| &counter.source) != after.map(|counter| &counter.source);
         let readers: Vec<Name> = self.triggers_on(name).cloned().collect();
         for trigger in readers {

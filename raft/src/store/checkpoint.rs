@@ -334,6 +334,8 @@ impl Rows {
     }
 }
 
+type KeyAndValue = (Vec<u8>, Vec<u8>);
+
 /// Rows joined from their parts; ends after the first error.
 pub(super) struct RowIter {
     entries: sled::Iter,
@@ -341,7 +343,7 @@ pub(super) struct RowIter {
 }
 
 impl RowIter {
-    fn row(&mut self) -> Option<Result<(Vec<u8>, Vec<u8>), Error>> {
+    fn row(&mut self) -> Option<Result<KeyAndValue, Error>> {
         let (key, value) = match self.entries.next()? {
             Ok(entry) => entry,
             Err(error) => return Some(Err(reading(error))),
@@ -375,7 +377,7 @@ impl RowIter {
 }
 
 impl Iterator for RowIter {
-    type Item = Result<(Vec<u8>, Vec<u8>), Error>;
+    type Item = Result<KeyAndValue, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {

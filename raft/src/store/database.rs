@@ -179,7 +179,7 @@ impl Shared {
         let job: Job = Box::new(move |worker| {
             let result = match fatal.reason() {
                 Some(_) => Err(Error::Closed),
-                None => job(worker),
+                None => caught(|| job(worker)),
             };
             if let Err(error) = &result
                 && !matches!(error, Error::Refused(_) | Error::Closed)
@@ -218,25 +218,16 @@ impl Shared {
                 }
             };
             *self.pulse.lock() = Some(Instant::now());
-            let result = catch_unwind(AssertUnwindSafe(|| match job {
+            let result = match job {
                 Some(job) => {
                     job(&mut worker);
                     Ok(())
                 }
                 None if self.fatal.reason().is_some() => Ok(()),
-                None => worker.sweep(),
-            }));
-            match result {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => self.fatal.report(error.chain()),
-                Err(panic) => {
-                    let text = panic
-                        .downcast_ref::<String>()
-                        .cloned()
-                        .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
-                        .unwrap_or_default();
-                    self.fatal.report(format!("the storage thread panicked: {text}"));
-                }
+                None => caught(|| worker.sweep()),
+            };
+            if let Err(error) = result {
+                self.fatal.report(error.chain());
             }
             *self.pulse.lock() = None;
             if swept.elapsed() >= SWEEP_EVERY {
@@ -262,6 +253,15 @@ impl Drop for Database {
             let _ = thread.join();
         }
     }
+}
+
+/// sled panics about what it does not expect. That is a failure like others: the worker is not used after one.
+fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        Err(Error::io("the storage thread panicked", std::io::Error::other(text.to_string())))
+    })
 }
 
 pub(super) fn sled_error(doing: impl Into<String>, error: sled::Error) -> Error {

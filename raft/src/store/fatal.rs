@@ -3,8 +3,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Where a failure that the peer must not survive is reported. The first reason counts; who runs the process
-/// waits for it, says it, and stops. After a failed write or fsync nobody knows what is on disk, so going on
-/// would risk what was acknowledged.
+/// waits for it, says it, and exits, without waiting for the storage, which may never come back. After a failed
+/// write or fsync nobody knows what is on disk, so going on would risk what was acknowledged.
 #[derive(Clone, Debug)]
 pub struct Fatal {
     reason: Arc<watch::Sender<Option<Arc<str>>>>,

@@ -105,10 +105,11 @@ fn is_end_known(attempt: &Attempt) -> bool {
     }
 }
 
-/// Whether a script with this exit code was ended from outside: by us when a lease was over, or by the node's own
-/// time limit. It did not run to its end, so there is no result to adopt.
-fn was_ended(code: i32) -> bool {
-    matches!(code, 124 | 137 | 143)
+/// Whether a script with this exit code was ended from outside: by us when a lease was over, by the node's own time
+/// limit, or by going on to print (SIGPIPE, SIGHUP) when the connection was lost. It did not run to its end, so there is
+/// no result to adopt.
+pub(super) fn was_ended(code: i32) -> bool {
+    matches!(code, 124 | 129 | 137 | 141 | 143)
 }
 
 fn last_of(attempt: u64) -> u64 {

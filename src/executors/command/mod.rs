@@ -23,7 +23,7 @@ use rscaler_raft::model::{ActionKind, CommandAction, Name, Stream};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info};
 
-use self::history::{History, Next};
+use self::history::{History, Next, was_ended};
 use super::{Executor, Work, ending};
 use crate::inventory::Targets;
 use crate::ssh::exec::{Finished, Outcome, Output, Request, Running};
@@ -210,7 +210,11 @@ impl Attempt<'_> {
             let asked = timeout_at(until, self.ask_marker()).await;
             match asked {
                 Ok(Ok(Probe::Finished { epoch: at, code })) if at == epoch => {
-                    self.work.output.note("[it ran to its end on the node; output is missing]");
+                    if was_ended(code) {
+                        let reason = format!("the connection was lost, and that ended it: exit code {code}");
+                        return Some(ending(EndingResult::Failed, Some(code), reason));
+                    }
+                    self.work.output.note("[it ran to its end on the node; output may be missing]");
                     return Some(judge(&Outcome::Exited(code), self.work));
                 }
                 Ok(Ok(Probe::NeverStarted)) => return None,

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use raft_log::api::raft_log_writer::RaftLogWriter;
 
 use super::{Completion, Shared};
-use crate::store::Error;
+use crate::store::{Error, Fatal};
 
 /// Who waits for the next sync.
 #[derive(Default)]
@@ -35,13 +35,15 @@ pub(super) struct Flushed {
     waiting: Vec<Completion>,
     bytes: u64,
     unflushed: Option<Arc<AtomicU64>>,
+    /// Told of a failure before anyone who waits.
+    fatal: Option<Fatal>,
     done: Option<SyncSender<io::Result<()>>>,
 }
 
 impl Flushed {
     pub(super) fn begin(waiting: Vec<Completion>) -> (Flushed, Receiver<io::Result<()>>) {
         let (done, over) = sync_channel(1);
-        (Flushed { waiting, bytes: 0, unflushed: None, done: Some(done) }, over)
+        (Flushed { waiting, bytes: 0, unflushed: None, fatal: None, done: Some(done) }, over)
     }
 
     fn complete(&mut self, result: &io::Result<()>) {
@@ -49,6 +51,9 @@ impl Flushed {
             Ok(()) => Ok(()),
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
         };
+        if let (Err(error), Some(fatal)) = (result, &self.fatal) {
+            fatal.report(format!("syncing the log: {error}"));
+        }
         for done in self.waiting.drain(..) {
             done(copy());
         }
@@ -118,6 +123,7 @@ fn flush(shared: &Shared) -> io::Result<()> {
         let (mut flushed, over) = Flushed::begin(std::mem::take(&mut queue.waiting));
         flushed.bytes = std::mem::take(&mut queue.bytes);
         flushed.unflushed = Some(Arc::clone(&shared.unflushed_bytes));
+        flushed.fatal = Some(shared.fatal.clone());
         drop(queue);
         log.raft_log.flush(true, Some(flushed))?;
         over
