@@ -15,6 +15,7 @@ pub mod types;
 
 mod auth;
 mod changes;
+mod query;
 mod request;
 mod routes;
 mod shared;

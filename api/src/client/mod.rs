@@ -29,6 +29,8 @@ use crate::error::Problem;
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long an answer may take; longer than a peer waits for a leader.
 const ANSWER_MAX: Duration = Duration::from_secs(45);
+/// How long an answer without an end in sight may take to begin: a backup makes a snapshot first.
+const BEGIN_MAX: Duration = Duration::from_secs(130);
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -334,11 +336,12 @@ impl Client {
         if !call.streams {
             request = request.timeout(ANSWER_MAX);
         }
-        match tokio::time::timeout(ANSWER_MAX, request.send()).await {
+        let begin_max = if call.streams { BEGIN_MAX } else { ANSWER_MAX };
+        match tokio::time::timeout(begin_max, request.send()).await {
             Ok(Ok(response)) => Tried::Answered(response),
             Ok(Err(error)) if error.is_connect() || error.is_builder() => Tried::NotReached(chain(&error)),
             Ok(Err(error)) => Tried::Broken(chain(&error)),
-            Err(_) => Tried::Broken(format!("no answer within {} s", ANSWER_MAX.as_secs())),
+            Err(_) => Tried::Broken(format!("no answer within {} s", begin_max.as_secs())),
         }
     }
 

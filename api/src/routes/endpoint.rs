@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use utoipa::openapi::content::ContentBuilder;
@@ -48,6 +49,8 @@ pub(crate) struct Endpoint {
     pub(crate) access: Access,
     pub(crate) operation: Operation,
     pub(crate) components: Components,
+    /// How long an answer may take to begin, where that is longer than usual.
+    patience: Option<Duration>,
     handler: Handler,
 }
 
@@ -74,6 +77,7 @@ impl Endpoint {
             access,
             operation,
             components: Vec::new(),
+            patience: None,
             handler: Arc::new(move |request| Box::pin(handler(request))),
         };
         for segment in path.split('/') {
@@ -133,6 +137,12 @@ impl Endpoint {
         F: Future<Output = Answer> + Send + 'static,
     {
         Endpoint::new(Method::DELETE, path, access, summary, handler)
+    }
+
+    /// Lets an answer take this long to begin.
+    pub(crate) fn within(mut self, patience: Duration) -> Endpoint {
+        self.patience = Some(patience);
+        self
     }
 
     /// Says more of what it does.
@@ -280,7 +290,7 @@ impl Endpoint {
 async fn answer(endpoint: Arc<Endpoint>, mut request: Request, name: Option<RequestName>) -> Response {
     let ctx = request.ctx.clone();
     let reads = endpoint.method == Method::GET;
-    let patience = ctx.limits().request_timeout;
+    let patience = endpoint.patience.unwrap_or(ctx.limits().request_timeout);
     let work = async {
         if let Access::Role(role) = endpoint.access {
             let caller = auth::authenticate(&ctx, &request.headers, request.address)?;

@@ -22,6 +22,9 @@ use crate::types::{IssuedToken, JoinToken, List, NewLeader, Peer, PeerRole, Span
 /// The longest life of a join token.
 const TOKEN_LIFE_MAX: Duration = Duration::from_secs(3600);
 
+/// How long the snapshot that a copy is made of may take.
+const BACKUP_MAX: Duration = Duration::from_secs(120);
+
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/peers", Access::VIEWER, "Lists the peers of the control plane", list)
@@ -42,6 +45,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .body_as::<JoinToken>(&["application/json"], Required::False)
             .answers::<IssuedToken>(201, "The token. It is shown once."),
         Endpoint::get("/api/v1/backup", Access::ADMIN, "Streams a consistent copy of the control plane", backup)
+            .within(BACKUP_MAX)
             .describe("For `rscaler restore`. Secrets in it are sealed.")
             .answers_as(200, "The copy.", "application/octet-stream"),
     ]

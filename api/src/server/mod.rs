@@ -161,14 +161,22 @@ where
         let stream = StallGuard::new(stream, limits.stall_timeout);
         let stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(stream),
-            Some(tls) => match tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await {
-                Ok(Ok(stream)) => Box::new(stream),
-                Ok(Err(error)) => {
-                    tracing::debug!(address = %self.address, %error, "a TLS handshake failed");
-                    return;
+            Some(tls) => {
+                let handshake = tokio::time::timeout(limits.head_timeout, tls.accept(stream));
+                let handshake = tokio::select! {
+                    biased;
+                    () = self.ctx.closing().cancelled() => return,
+                    handshake = handshake => handshake,
+                };
+                match handshake {
+                    Ok(Ok(stream)) => Box::new(stream),
+                    Ok(Err(error)) => {
+                        tracing::debug!(address = %self.address, %error, "a TLS handshake failed");
+                        return;
+                    }
+                    Err(_) => return,
                 }
-                Err(_) => return,
-            },
+            }
         };
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()

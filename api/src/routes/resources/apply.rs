@@ -3,35 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rscaler_raft::command::{Change, Changed, Command, Effect, Expect, Reply};
 use rscaler_raft::handle::SubmitError;
 use rscaler_raft::model::{Kind, Name, Object, Spec};
 use rscaler_raft::secrets::hash_token;
-use serde::Deserialize;
 use serde_json::Value;
 use utoipa::openapi::Required;
 
 use super::convert::{self, Detail};
+use super::documents::{self, Documents, Wanted};
 use super::reply;
 use super::write::{at_document, kept_labels, seed_of};
 use crate::auth::{self, Access};
 use crate::error::Problem;
 use crate::request::{Request, Selector};
 use crate::routes::endpoint::{Answer, Endpoint};
-use crate::types::{Applied, ApplyAnswer, Difference, FieldError};
+use crate::types::{Applied, ApplyAnswer, Difference};
 
-const DOCUMENTS_MAX: usize = 10_000;
 /// How often an apply is made anew while others change what it touches.
 const TRIES_MAX: u32 = 5;
-const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
-
-/// Configuration documents, each with its `kind`: YAML (`---` between them), a JSON array, or one JSON document
-/// after the other.
-#[derive(utoipa::ToSchema)]
-#[schema(value_type = Vec<Object>)]
-#[allow(dead_code)]
-struct Documents(Vec<Value>);
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -49,13 +39,6 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// A document that was read.
-struct Wanted {
-    kind: Kind,
-    name: Name,
-    body: Value,
-}
-
 async fn apply(mut request: Request) -> Answer {
     let mut query = request.query()?;
     let dry_run = query.flag("dry_run")?;
@@ -67,8 +50,9 @@ async fn apply(mut request: Request) -> Answer {
     }
     let media = request.media_type()?;
     let body = request.bytes(request.ctx.limits().document_bytes_max).await?;
-    let documents = parse(media.as_deref(), &body)?;
-    let wanted = identify(documents)?;
+    // Some MiB of YAML keep a thread busy for a while.
+    let read = tokio::task::spawn_blocking(move || documents::read(media.as_deref(), &body));
+    let wanted = read.await.map_err(|error| Problem::internal(&error))??;
     if prune {
         // What this peer has not applied yet must not look absent.
         request.ctx.handle().linearize().await.map_err(Problem::from)?;
@@ -84,105 +68,6 @@ async fn apply(mut request: Request) -> Answer {
             other => return other,
         }
     }
-}
-
-/// Takes a body apart into documents. An empty YAML document is none.
-fn parse(media: Option<&str>, body: &Bytes) -> Result<Vec<Value>, Problem> {
-    let yaml = match media {
-        Some("application/json") => false,
-        None => true,
-        Some(media) if YAML.contains(&media) => true,
-        Some(media) => {
-            return Err(Problem::media_type(format!(
-                "`{media}` is not understood here: send `Content-Type: application/yaml` or application/json"
-            )));
-        }
-    };
-    let mut documents = Vec::new();
-    if yaml {
-        let text = std::str::from_utf8(body)
-            .map_err(|error| Problem::malformed(format!("this is not UTF-8: {error}")))?;
-        for (position, document) in serde_norway::Deserializer::from_str(text).enumerate() {
-            let value = Value::deserialize(document)
-                .map_err(|error| Problem::malformed(format!("document {position} is not YAML: {error}")))?;
-            match value {
-                Value::Null => {}
-                Value::Array(items) => documents.extend(items),
-                value => documents.push(value),
-            }
-        }
-    } else {
-        for value in serde_json::Deserializer::from_slice(body).into_iter::<Value>() {
-            match value.map_err(|error| Problem::malformed(format!("this is not JSON: {error}")))? {
-                Value::Array(items) => documents.extend(items),
-                value => documents.push(value),
-            }
-        }
-    }
-    if documents.is_empty() {
-        return Err(Problem::malformed("there is no document in the body"));
-    }
-    if documents.len() > DOCUMENTS_MAX {
-        return Err(Problem::too_large(format!("at most {DOCUMENTS_MAX} documents at once")));
-    }
-    Ok(documents)
-}
-
-/// Finds each document's kind and name.
-fn identify(documents: Vec<Value>) -> Result<Vec<Wanted>, Problem> {
-    let mut errors = Vec::new();
-    let mut seen = BTreeSet::new();
-    let mut wanted = Vec::new();
-    for (position, body) in documents.into_iter().enumerate() {
-        let mut fail =
-            |field: &str, detail: String| errors.push(FieldError::new(format!("/{position}{field}"), detail));
-        if !body.is_object() {
-            fail("", "a document is an object with `kind` and `name`".to_string());
-            continue;
-        }
-        let kind = match body.get("kind").and_then(Value::as_str) {
-            None => {
-                fail("/kind", format!("say the kind: one of {}", kinds()));
-                continue;
-            }
-            Some(said) => match Kind::ALL.into_iter().find(|kind| kind.as_str() == said) {
-                Some(kind) => kind,
-                None => {
-                    let said: String = said.chars().take(40).collect();
-                    fail("/kind", format!("there is no kind `{said}`: it is one of {}", kinds()));
-                    continue;
-                }
-            },
-        };
-        let name = match body.get("name") {
-            None => {
-                fail("/name", "this field is needed".to_string());
-                continue;
-            }
-            Some(said) => match Name::new(said.as_str().unwrap_or("")) {
-                Ok(name) => name,
-                Err(error) => {
-                    let detail = if said.is_string() {
-                        error.to_string()
-                    } else {
-                        "a name is text: put it in quotes".to_string()
-                    };
-                    fail("/name", detail);
-                    continue;
-                }
-            },
-        };
-        if !seen.insert((kind, name.clone())) {
-            fail("/name", format!("{kind} `{name}` is given twice"));
-            continue;
-        }
-        wanted.push(Wanted { kind, name, body });
-    }
-    if errors.is_empty() { Ok(wanted) } else { Err(Problem::invalid(errors)) }
-}
-
-fn kinds() -> String {
-    Kind::ALL.map(Kind::as_str).join(", ")
 }
 
 /// What is to be changed, and the texts of new tokens by position.
@@ -392,36 +277,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn documents_are_found_in_yaml_and_json() {
-        let yaml = Bytes::from(
-            "kind: cluster\nname: a\n---\n---\n- {kind: cluster, name: b}\n- {kind: cluster, name: c}\n",
-        );
-        assert_eq!(parse(Some("application/yaml"), &yaml).unwrap().len(), 3);
-        let json = Bytes::from("[{\"kind\": \"cluster\"}] {\"kind\": \"node\"}");
-        assert_eq!(parse(Some("application/json"), &json).unwrap().len(), 2);
-        for (media, body, status, says) in [
-            (Some("application/json"), "{", 400, "not JSON"),
-            (Some("application/yaml"), "a: [", 400, "not YAML"),
-            (Some("text/html"), "x", 415, "application/yaml"),
-            (None, "---\n", 400, "no document"),
-        ] {
-            let problem = parse(media, &Bytes::from(body)).unwrap_err();
-            assert!(problem.status == status && problem.detail.contains(says), "{body}: {}", problem.detail);
-        }
-    }
-
-    #[test]
-    fn yaml_that_unfolds_without_end_is_refused() {
-        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-        for level in 1..9 {
-            let before = level - 1;
-            let many = vec![format!("*a{before}"); 10].join(", ");
-            bomb.push_str(&format!("a{level}: &a{level} [{many}]\n"));
-        }
-        assert_eq!(parse(None, &Bytes::from(bomb)).unwrap_err().status, 400);
-    }
 
     #[test]
     fn differences_are_told_field_by_field() {

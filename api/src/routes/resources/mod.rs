@@ -2,6 +2,7 @@
 
 mod apply;
 mod convert;
+mod documents;
 mod write;
 
 use std::str::FromStr;
@@ -26,6 +27,9 @@ use crate::types::{
     Action, Cluster, Counter, Document, File, List, MaintenanceWindow, Node, Resource, Secret, SshProfile,
     Token, Trigger, User,
 };
+
+/// About how large a page may be.
+const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// The routes of all kinds, and apply.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -160,14 +164,35 @@ async fn list(kind: Kind, request: Request) -> Answer {
             .map(|(name, object)| (name.clone(), Arc::clone(object)))
             .collect()
     });
-    let more = found.len() > limit;
+    let mut more = found.len() > limit;
     found.truncate(limit);
-    let next = if more { found.last().map(|(name, _)| name.to_string()) } else { None };
-    let items = found
-        .iter()
-        .map(|(name, object)| render(name, object, Detail::Summary))
-        .collect::<Result<Vec<_>, Problem>>()?;
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    for (name, object) in &found {
+        // Objects may hold scripts of a MiB: a page ends early rather than grow without end.
+        if bytes > PAGE_BYTES_MAX {
+            more = true;
+            break;
+        }
+        let item = render(name, object, Detail::Summary)?;
+        bytes += weight(&item);
+        items.push(item);
+    }
+    let last = items.len().checked_sub(1).and_then(|last| found.get(last));
+    let next = if more { last.map(|(name, _)| name.to_string()) } else { None };
     reply::ok(&List { items, next })
+}
+
+/// About how many bytes a value takes.
+fn weight(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::String(text) => text.len() + 2,
+        serde_json::Value::Array(items) => items.iter().map(weight).sum::<usize>() + 2,
+        serde_json::Value::Object(fields) => {
+            fields.iter().map(|(key, value)| key.len() + 4 + weight(value)).sum::<usize>() + 2
+        }
+        _ => 8,
+    }
 }
 
 /// Where the last page ended.

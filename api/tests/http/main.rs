@@ -1,0 +1,15 @@
+//! The API over a real listening server, with the real client and the real state machine of one peer.
+
+mod access;
+mod apply;
+mod client;
+mod description;
+mod limits;
+mod mistakes;
+mod peers;
+mod resources;
+mod runs;
+mod samples;
+mod support;
+mod tls;
+mod watch;

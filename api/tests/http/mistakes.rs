@@ -1,0 +1,357 @@
+//! What a user can get wrong, and what they are told.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{ADMIN, Answer, start};
+
+#[tokio::test]
+async fn a_wrong_field_is_pointed_at() {
+    let fixture = start().await;
+    fixture.seed().await;
+    for (path, body, pointer, says) in [
+        ("clusters", json!({}), "/name", "needed"),
+        ("clusters", json!({"name": "Web"}), "/name", "is not a name"),
+        ("clusters", json!({"name": "x", "colour": 1}), "/colour", "unknown field"),
+        ("clusters", json!({"name": "x", "labels": {"rscaler/login": "ada"}}), "/labels", "by rscaler alone"),
+        ("clusters", json!({"name": "x", "labels": {"": "y"}}), "/labels", "1 to 63 bytes"),
+        ("clusters", json!([]), "", "an object"),
+        (
+            "nodes",
+            json!({"name": "x", "cluster": "db", "hostname": "h"}),
+            "/cluster",
+            "there is no cluster `db`",
+        ),
+        ("nodes", json!({"name": "x", "cluster": "web", "hostname": "a b"}), "/hostname", "host name"),
+        ("nodes", json!({"name": "x", "cluster": "web", "hostname": "h", "port": 0}), "/port", "1 to 65535"),
+        (
+            "nodes",
+            json!({"name": "x", "cluster": "web", "hostname": "h", "jvms": ["tomcat"]}),
+            "/jvms/0",
+            "jvm-profile",
+        ),
+        ("ssh-profiles", json!({"name": "x", "user": "u"}), "/key", "nobody can log in"),
+        (
+            "ssh-profiles",
+            json!({"name": "x", "user": "u", "key": {"secret": "no"}}),
+            "/key",
+            "there is no secret `no`",
+        ),
+        (
+            "ssh-profiles",
+            json!({"name": "x", "user": "u", "password": "p", "host_key": {"pinned": "nonsense"}}),
+            "/host_key/pinned",
+            "ssh-ed25519",
+        ),
+        ("counters", json!({"name": "x", "type": "ssh", "clusters": ["web"]}), "/script", "needs the script"),
+        (
+            "counters",
+            json!({"name": "x", "type": "push", "script": "x", "clusters": ["web"]}),
+            "/script",
+            "runs nothing",
+        ),
+        ("counters", json!({"name": "x", "type": "jmx", "clusters": ["web"]}), "/type", "`jmx`"),
+        (
+            "counters",
+            json!({"name": "x", "type": "push", "clusters": ["db"]}),
+            "/clusters/0",
+            "no cluster `db`",
+        ),
+        (
+            "counters",
+            json!({"name": "x", "type": "push", "clusters": ["A b"]}),
+            "/clusters/0",
+            "is not a name",
+        ),
+        (
+            "counters",
+            json!({"name": "x", "type": "ssh", "script": "x", "clusters": ["web"], "interval": "100ms"}),
+            "/interval",
+            "out of bounds",
+        ),
+        (
+            "counters",
+            json!({"name": "x", "type": "ssh", "script": "x", "clusters": ["web"], "parse": {"regex": "("}}),
+            "/parse/regex",
+            "not a regular expression",
+        ),
+        ("actions", json!({"name": "x", "type": "command", "script": " "}), "/script", "not empty"),
+        (
+            "actions",
+            json!({"name": "x", "type": "command", "script": "x", "timeout": "0s"}),
+            "/timeout",
+            "out of bounds",
+        ),
+        (
+            "actions",
+            json!({"name": "x", "type": "command", "script": "x", "env": {"1A": "x"}}),
+            "/env",
+            "no name of a variable",
+        ),
+        (
+            "actions",
+            json!({"name": "x", "type": "command", "script": "x", "max_failures": "150%"}),
+            "/max_failures",
+            "percentage",
+        ),
+        (
+            "triggers",
+            json!({"name": "x", "cluster": "web", "when": [], "steps": [{"action": "tidy", "target": "cluster"}]}),
+            "/when",
+            "1 to 16",
+        ),
+        (
+            "triggers",
+            json!({"name": "x", "cluster": "web", "when": [{"counter": "load1", "op": ">", "threshold": "4"}],
+                "steps": [{"action": "tidy", "target": "cluster"}]}),
+            "/when/0/threshold",
+            "invalid type",
+        ),
+        (
+            "triggers",
+            json!({"name": "x", "cluster": "web", "when": [{"counter": "none", "op": ">", "threshold": 4}],
+                "steps": [{"action": "tidy", "target": "cluster"}]}),
+            "/when/0/counter",
+            "no counter `none`",
+        ),
+        (
+            "triggers",
+            json!({"name": "x", "cluster": "web", "when": [{"counter": "load1", "op": ">", "threshold": 4}],
+                "steps": [{"action": "tidy"}]}),
+            "/steps/0/target",
+            "needs a target",
+        ),
+        (
+            "triggers",
+            json!({"name": "x", "cluster": "web", "when": [{"counter": "load1", "op": ">", "threshold": 4}],
+                "steps": [{"action": "none", "target": {"node": "web09"}}]}),
+            "/steps/0/action",
+            "no action `none`",
+        ),
+        ("files", json!({"name": "x"}), "/content", "content_base64"),
+        ("files", json!({"name": "x", "content_base64": "%"}), "/content_base64", "not base64"),
+        ("files", json!({"name": "x", "content": "", "content_base64": ""}), "/content_base64", "not both"),
+        ("secrets", json!({"name": "x"}), "/value", "needs its value"),
+        ("users", json!({"name": "x", "role": "admin"}), "/password", "needs a password"),
+        ("users", json!({"name": "x", "role": "admin", "password": "short"}), "/password", "8 to 1024"),
+        ("users", json!({"name": "x", "role": "root", "password": "long enough"}), "/role", "`root`"),
+        ("tokens", json!({"name": "x", "role": "admin", "expires": "soon"}), "/expires", "90d"),
+        (
+            "tokens",
+            json!({"name": "x", "role": "admin", "expires": "2020-01-01T00:00:00Z"}),
+            "/expires",
+            "over already",
+        ),
+        (
+            "maintenance-windows",
+            json!({"name": "x", "from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}),
+            "/cluster",
+            "give the `cluster` or the `node`",
+        ),
+        (
+            "maintenance-windows",
+            json!({"name": "x", "cluster": "web", "from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}),
+            "/to",
+            "after `from`",
+        ),
+        ("clusters/web/run", json!({}), "/command", "give the `command` or the `action`"),
+        ("clusters/web/run", json!({"command": "x", "action": "tidy"}), "/action", "not both"),
+        ("clusters/web/run", json!({"action": "tidy", "sudo": true}), "/sudo", "goes with `command`"),
+        ("clusters/web/run", json!({"command": ""}), "/command", "not empty"),
+        ("nodes/web01/run", json!({"command": "x", "timeout": "2d"}), "/timeout", "out of bounds"),
+        ("nodes/web01/run", json!({"command": {"file": "none"}}), "/command", "no file `none`"),
+        ("samples", json!({"samples": []}), "/samples", "1 to 4096"),
+        (
+            "samples",
+            json!({"samples": [{"counter": "none", "node": "web01", "v": 1}]}),
+            "/samples/0/counter",
+            "no counter `none`",
+        ),
+        (
+            "samples",
+            json!({"samples": [{"counter": "queue", "node": "web09", "v": 1}]}),
+            "/samples/0/node",
+            "no node `web09`",
+        ),
+        (
+            "samples",
+            json!({"samples": [{"counter": "load1", "node": "web01", "v": 1}]}),
+            "/samples/0/counter",
+            "type push",
+        ),
+        (
+            "samples",
+            json!({"samples": [{"counter": "queue", "node": "web01", "v": null}]}),
+            "/samples/0/v",
+            "invalid type",
+        ),
+        (
+            "samples",
+            json!({"samples": [{"counter": "queue", "node": "web01", "instance": "", "v": 1}]}),
+            "/samples/0/instance",
+            "bytes",
+        ),
+        ("triggers/busy/test", json!({"since": "0s"}), "/since", "longer than zero"),
+        ("triggers/busy/test", json!({"trigger": {"cluster": "web"}}), "/trigger/when", "needed"),
+        ("peers/join-tokens", json!({"ttl": "2h"}), "/ttl", "1s to 1h"),
+        ("peers/join-tokens", json!({"role": "leader"}), "/role", "elected"),
+        ("peers/leader", json!({"to": 9}), "/to", "no peer 9"),
+        ("login", json!({"user": "ada", "password": "x", "ttl": "1y"}), "/ttl", "not a duration"),
+        ("login", json!({"user": "ada", "password": "x", "ttl": "60d"}), "/ttl", "1m to 30d"),
+    ] {
+        let answer = fixture.post(&format!("/api/v1/{path}"), body.clone()).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (422, "invalid"),
+            "{path} {body}: {}",
+            answer.text()
+        );
+        let errors = answer.json()["errors"].clone();
+        let found = errors.as_array().unwrap().iter().find(|error| error["pointer"] == pointer);
+        let found = found.unwrap_or_else(|| panic!("{path} {body}: no {pointer} in {errors}"));
+        assert!(found["detail"].as_str().unwrap().contains(says), "{path} {body}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_well_formed_is_told_so() {
+    let fixture = start().await;
+    fixture.seed().await;
+    let send = |method: Method, path: &'static str, media: Option<&'static str>, body: &'static str| {
+        let mut request = fixture.request(method, path, ADMIN).body(body);
+        if let Some(media) = media {
+            request = request.header("content-type", media);
+        }
+        async move { Answer::read(request.send().await.unwrap()).await }
+    };
+    let json = Some("application/json");
+    for (method, path, media, body, status, code, says) in [
+        (Method::POST, "/api/v1/clusters", json, "{", 400, "malformed", "not JSON"),
+        (Method::POST, "/api/v1/clusters", json, "", 400, "malformed", "there is none"),
+        (
+            Method::POST,
+            "/api/v1/clusters",
+            Some("text/plain"),
+            "{}",
+            415,
+            "unsupported_media_type",
+            "application/json",
+        ),
+        (
+            Method::POST,
+            "/api/v1/apply",
+            Some("text/csv"),
+            "{}",
+            415,
+            "unsupported_media_type",
+            "application/yaml",
+        ),
+        (Method::POST, "/api/v1/apply", None, "a: [", 400, "malformed", "not YAML"),
+        (Method::PATCH, "/api/v1/clusters/web", json, "[]", 422, "invalid", "a merge patch is an object"),
+        (
+            Method::PUT,
+            "/api/v1/clusters/web",
+            json,
+            "{\"name\": \"db\"}",
+            422,
+            "invalid",
+            "a name does not change",
+        ),
+        (Method::GET, "/api/v1/clusters?limit=0", None, "", 400, "malformed", "1 to 1000"),
+        (Method::GET, "/api/v1/clusters?color=red", None, "", 400, "malformed", "no parameter `color`"),
+        (Method::GET, "/api/v1/clusters?cursor=A", None, "", 400, "malformed", "`next` of the last page"),
+        (Method::GET, "/api/v1/clusters?selector==", None, "", 400, "malformed", "key=value"),
+        (Method::GET, "/api/v1/clusters?consistency=strong", None, "", 400, "malformed", "linearizable"),
+        (Method::GET, "/api/v1/clusters/web%zz", None, "", 400, "malformed", "not well escaped"),
+        (Method::GET, "/api/v1/clusters/Web", None, "", 404, "not_found", "no cluster `Web`"),
+        (Method::GET, "/api/v1/runs/seven", None, "", 404, "not_found", "no run `seven`"),
+        (Method::GET, "/api/v1/runs?state=odd", None, "", 400, "malformed", "`state`"),
+        (Method::GET, "/api/v1/tasks?state=odd", None, "", 400, "malformed", "or `open`"),
+        (Method::GET, "/api/v1/tasks/7", None, "", 404, "not_found", "no task `7`"),
+        (Method::GET, "/api/v1/tasks/7/output", None, "", 404, "not_found", "no task `7`"),
+        (Method::POST, "/api/v1/runs/7/cancel", None, "", 404, "not_found", "no run `7`"),
+        (Method::POST, "/api/v1/peers/9/promote", None, "", 404, "not_found", "no peer `9`"),
+        (Method::POST, "/api/v1/peers/1/demote", None, "", 409, "conflict", "without peer 1"),
+        (Method::DELETE, "/api/v1/peers/1", None, "", 409, "conflict", "without peer 1"),
+        (Method::GET, "/api/v1/watch?kinds=nodes", None, "", 400, "malformed", "there is no `nodes`"),
+        (
+            Method::GET,
+            "/api/v1/clusters/web/counters/none/samples",
+            None,
+            "",
+            404,
+            "not_found",
+            "no counter `none`",
+        ),
+        (
+            Method::GET,
+            "/api/v1/clusters/db/counters/load1/samples",
+            None,
+            "",
+            404,
+            "not_found",
+            "no cluster `db`",
+        ),
+        (
+            Method::GET,
+            "/api/v1/nodes/web01/counters/load1/samples?from=soon",
+            None,
+            "",
+            400,
+            "malformed",
+            "-1h",
+        ),
+        (
+            Method::GET,
+            "/api/v1/nodes/web01/counters/load1/samples?step=5",
+            None,
+            "",
+            400,
+            "malformed",
+            "not a duration",
+        ),
+        (
+            Method::GET,
+            "/api/v1/nodes/web01/counters/load1/samples?agg=median",
+            None,
+            "",
+            400,
+            "malformed",
+            "`agg`",
+        ),
+        (
+            Method::GET,
+            "/api/v1/nodes/web01/counters/load1/samples?from=5&to=4",
+            None,
+            "",
+            422,
+            "invalid",
+            "ends before",
+        ),
+        (
+            Method::GET,
+            "/api/v1/nodes/web01/counters/load1/samples?across=sum",
+            None,
+            "",
+            422,
+            "invalid",
+            "needs a step",
+        ),
+        (Method::GET, "/api/v2/clusters", None, "", 404, "not_found", "/api/docs"),
+        (Method::PATCH, "/api/v1/clusters", json, "{}", 405, "method_not_allowed", "GET, POST"),
+        (Method::DELETE, "/api/v1/peers/leader/x", None, "", 404, "not_found", "there is nothing at"),
+    ] {
+        let answer = send(method.clone(), path, media, body).await;
+        let detail = answer.json()["detail"].as_str().unwrap().to_string();
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (status, code),
+            "{method} {path} {body}: {detail}"
+        );
+        assert!(detail.contains(says), "{method} {path} {body}: {detail}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+        let request_id = answer.header("x-request-id").unwrap().to_string();
+        assert_eq!(answer.json()["request_id"], Value::from(request_id), "{path}");
+        assert_eq!(answer.json()["status"], answer.status, "{path}");
+    }
+}
