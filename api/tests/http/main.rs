@@ -1,4 +1,5 @@
 //! The API over a real listening server, with the real client and the real state machine of one peer.
+#![allow(clippy::unwrap_used)]
 
 mod access;
 mod apply;

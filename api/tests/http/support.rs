@@ -16,7 +16,7 @@ use rscaler_raft::model::{Actor, Name, Role, Spec, Timestamp, Token};
 use rscaler_raft::network::join::JoinToken;
 use rscaler_raft::secrets::hash_token;
 use rscaler_raft::solo::Solo;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
