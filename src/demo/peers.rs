@@ -5,7 +5,7 @@
 //! by a demo that was killed.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use futures::future::{join_all, pending, select_all};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::directory::PeerRecord;
 
@@ -28,8 +28,6 @@ const PORT_LAST: u16 = 9400;
 /// How much of the end of a peer's log is shown when it fails.
 const LOG_BYTES_SHOWN: u64 = 8 << 10;
 const LOG_LINES_SHOWN: usize = 15;
-/// How long ports of a demo that was just killed may still be taken by its peers.
-const PORTS_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one that was killed may take to be gone.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -233,7 +231,8 @@ fn arguments(record: &PeerRecord, start: Start<'_>) -> Vec<String> {
     match start {
         Start::Bootstrap => arguments.extend(text(&["--bootstrap"])),
         Start::Join { at, token } => {
-            arguments.extend(text(&["--join", &at.to_string(), "--join-token", token]));
+            // As one word, for a token may begin with a hyphen.
+            arguments.extend(text(&["--join", &at.to_string(), &format!("--join-token={token}")]));
         }
         Start::Again => {}
     }
@@ -259,7 +258,7 @@ pub(super) fn end_of_log(path: &Path, from: u64) -> String {
         file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES_SHOWN).max(from)))?;
         let mut bytes = Vec::new();
         file.take(LOG_BYTES_SHOWN).read_to_end(&mut bytes)?;
-        Ok::<_, std::io::Error>(bytes)
+        Ok::<_, io::Error>(bytes)
     };
     let bytes = match read() {
         Ok(bytes) => bytes,
@@ -300,24 +299,10 @@ pub(super) fn choose_addresses(count: usize) -> anyhow::Result<Vec<PeerRecord>> 
     Ok(apis.into_iter().zip(peers).enumerate().map(record).collect())
 }
 
-/// Waits until addresses that were chosen before are free: the peers of a demo that was killed end a moment after
-/// it.
-///
-/// # Errors
-/// When somebody else has one.
-pub(super) async fn wait_for_addresses(records: &[PeerRecord]) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PORTS_TIMEOUT;
-    for addr in records.iter().flat_map(|record| [record.api, record.peer]) {
-        while let Err(error) = TcpListener::bind(addr) {
-            if Instant::now() > deadline {
-                return Err(error).with_context(|| {
-                    format!("could not have {addr}, which a peer of this demo had before: end what uses it, or give another directory")
-                });
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-    Ok(())
+/// The first of the addresses that somebody uses, with what the system says.
+pub(super) fn taken_address(records: &[PeerRecord]) -> Option<(SocketAddr, io::Error)> {
+    let addresses = records.iter().flat_map(|record| [record.api, record.peer]);
+    addresses.filter_map(|addr| Some((addr, TcpListener::bind(addr).err()?))).next()
 }
 
 /// The first admin token, as the first peer wrote it down.
@@ -331,6 +316,8 @@ pub(super) fn read_token(data: &Path) -> anyhow::Result<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::os::unix::fs::PermissionsExt;
+
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -367,7 +354,7 @@ mod tests {
         let mut peers = peers(dir.path(), "echo \"$@\"\nread -r line\necho its input ended");
         peers.start(0, Start::Bootstrap).unwrap();
         let at = "127.0.0.1:7501".parse().unwrap();
-        peers.start(1, Start::Join { at, token: "secret" }).unwrap();
+        peers.start(1, Start::Join { at, token: "-secret" }).unwrap();
         let common = |n: usize| {
             format!("server --exit-on-stdin-eof --name p{n} --api 127.0.0.1:740{n} --peer 127.0.0.1:750{n} ")
         };
@@ -375,7 +362,7 @@ mod tests {
         assert_eq!(wait_for_log(&peers, 0, "\n").await, format!("{}--bootstrap {}", common(1), data(1)));
         assert_eq!(
             wait_for_log(&peers, 1, "\n").await,
-            format!("{}--join 127.0.0.1:7501 --join-token secret {}", common(2), data(2))
+            format!("{}--join 127.0.0.1:7501 --join-token=-secret {}", common(2), data(2))
         );
         let refused = peers.start(0, Start::Again).unwrap_err().to_string();
         assert!(refused.contains("p1 runs already"), "{refused}");
@@ -440,6 +427,16 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), 6);
         assert!(all.iter().all(|addr| addr.ip().is_loopback()));
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let record = |addr| PeerRecord { name: "p1".into(), api: addr, peer: addr };
+        assert!(taken_address(&[record(taken)]).is_none());
+        let listener = TcpListener::bind(taken).unwrap();
+        let found = taken_address(&[record(taken)]).unwrap();
+        assert_eq!((found.0, found.1.kind()), (listener.local_addr().unwrap(), io::ErrorKind::AddrInUse));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::control::{Answer, Asked, Control, HostStatus, PeerStatus, Request, St
 use super::directory::{Directory, Record, remove_left};
 use super::hosts::{Fleet, SimulatedHost};
 use super::peers::{
-    Peer, Peers, Start, choose_addresses, end_of_log, how_it_ended, read_token, wait_for_addresses,
+    Peer, Peers, Start, choose_addresses, end_of_log, how_it_ended, read_token, taken_address,
 };
 use super::registry::{Entry, Listed, Registry};
 use super::screen::{Line, Screen, Tag};
@@ -31,12 +31,14 @@ use super::{Options, seed, welcome};
 
 /// How long a peer may take to serve. Loopback and an empty log: seconds, on a slow machine too.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long addresses of a demo that was just killed may still be taken by its peers.
+const ADDRESSES_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long is waited for a peer that was restarted.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long peers may take to end when they are asked to. The last ones have no majority to say goodbye to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same, where nobody will need what they write.
-const STOP_TIMEOUT_TEMPORARY: Duration = Duration::from_secs(4);
+const STOP_TIMEOUT_TEMPORARY: Duration = Duration::from_secs(2);
 /// How long a peer that joined may take to become a voter.
 const VOTERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one question to a peer that starts may take.
@@ -214,7 +216,7 @@ impl Demo {
 
     async fn start_peers(&mut self, screen: &mut Screen) -> anyhow::Result<()> {
         let count = self.peers.all().len();
-        wait_for_addresses(&self.record.peers).await?;
+        self.wait_for_addresses(screen).await?;
         if self.record.complete {
             screen.line(&Line::now(Tag::Demo, format!("starting {count} peers again, as they were left")))?;
             for index in 0..count {
@@ -237,6 +239,27 @@ impl Demo {
             self.peers.start(index, Start::Join { at, token: &issued.token })?;
         }
         self.wait_until_ready(1..count).await
+    }
+
+    /// Waits until the addresses that peers had before are free: those of a demo that was killed end a moment
+    /// after it.
+    async fn wait_for_addresses(&self, screen: &mut Screen) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let mut is_told = false;
+        while let Some((addr, error)) = taken_address(&self.record.peers) {
+            if begun.elapsed() > ADDRESSES_TIMEOUT {
+                return Err(error).with_context(|| {
+                    format!("a peer of this demo had {addr}: end what uses it, or give another directory")
+                });
+            }
+            if !is_told {
+                screen
+                    .line(&Line::now(Tag::Demo, format!("waiting for {addr}, which something else uses")))?;
+            }
+            is_told = true;
+            sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Waits until peers serve, or one of them ends.
@@ -346,18 +369,20 @@ impl Demo {
                         for line in self.story.tell(&view) {
                             screen.line(&line)?;
                         }
-                        screen.status(&self.story.status())?;
+                        screen.status(&self.state())?;
                     }
                     Err(error) => {
                         if answered {
-                            screen.line(&Line::now(Tag::Trouble, error))?;
+                            let left = self.peers.all().iter().any(|peer| peer.pid().is_some());
+                            let text = if left { error } else { "no peer is left to watch anything".to_owned() };
+                            screen.line(&Line::now(Tag::Trouble, text))?;
                         }
                         answered = false;
                     }
                 },
                 _ = status.tick(), if !screen.moves() => {
                     if answered {
-                        screen.line(&Line::now(Tag::Samples, self.story.status()))?;
+                        screen.line(&Line::now(Tag::Samples, self.state()))?;
                     }
                 }
             }
@@ -388,6 +413,12 @@ impl Demo {
             || self.peers.all().iter().map(|peer| peer.record.name.as_str()).collect::<Vec<_>>().join(", ");
         let index = index.with_context(|| format!("there is no peer \"{name}\"; there are {}", names()))?;
         self.peers.start(index, Start::Again)
+    }
+
+    /// How things are, in one line.
+    fn state(&self) -> String {
+        let peers = self.peers.all().iter().filter(|peer| peer.pid().is_some());
+        self.story.status(&peers.map(|peer| peer.record.name.as_str()).collect())
     }
 
     fn status(&self) -> Status {

@@ -89,6 +89,8 @@ pub(super) struct Screen {
     colours: bool,
     /// The line that moves is shown.
     has_status: bool,
+    /// The time of the newest line.
+    newest: jiff::Timestamp,
 }
 
 impl Screen {
@@ -97,7 +99,9 @@ impl Screen {
         let out = io::stdout();
         let terminal = out.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Screen { terminal, colours: terminal && !no_color, out, zone: TimeZone::system(), has_status: false }
+        let zone = TimeZone::system();
+        let colours = terminal && !no_color;
+        Screen { out, zone, terminal, colours, has_status: false, newest: jiff::Timestamp::MIN }
     }
 
     /// Whether there is a line that moves.
@@ -120,7 +124,9 @@ impl Screen {
     /// # Errors
     /// When nobody reads any more.
     pub(super) fn line(&mut self, line: &Line) -> io::Result<()> {
-        let text = line.render(&self.zone, self.colours);
+        // What is learnt of late is told late; a log whose time goes back would only confuse.
+        self.newest = self.newest.max(line.at);
+        let text = Line { at: self.newest, ..line.clone() }.render(&self.zone, self.colours);
         self.print(&format!("{text}\n"))
     }
 

@@ -27,10 +27,10 @@ pub(super) struct Story {
     begun: bool,
     leader: Option<u64>,
     term: u64,
-    /// How many peers there are, and how many of them are heard of.
-    peers: usize,
-    peers_alive: usize,
+    /// All peers.
     names: BTreeMap<u64, String>,
+    /// Those that the others hear of.
+    alive: BTreeSet<String>,
     pending: BTreeSet<SubjectKey>,
     /// When each series had its newest sample, in ms.
     newest: BTreeMap<SeriesKey, i64>,
@@ -46,6 +46,7 @@ impl Story {
     /// collected is no news.
     pub(super) fn tell(&mut self, view: &View) -> Vec<Line> {
         self.names = view.peers.iter().map(|peer| (peer.id, peer.name.clone())).collect();
+        self.alive = view.peers.iter().filter(|peer| peer.alive).map(|peer| peer.name.clone()).collect();
         let mut lines = self.tell_pending(view);
         lines.extend(view.events.iter().filter_map(|event| self.tell_event(event, &view.ended)));
         lines.extend(self.tell_leader(view));
@@ -55,12 +56,15 @@ impl Story {
         lines
     }
 
-    /// How things are, in one line.
-    pub(super) fn status(&self) -> String {
-        let leader = self.leader().map_or_else(|| "no leader".to_owned(), |name| format!("{name} leads"));
+    /// How things are, in one line. `running` are the peers whose processes run: a peer that has lost the others
+    /// can't know what became of them.
+    pub(super) fn status(&self, running: &BTreeSet<&str>) -> String {
+        let all = self.names.len();
+        let alive = self.alive.iter().filter(|name| running.contains(name.as_str())).count();
+        let leader = self.leader().filter(|name| running.contains(name));
+        let leader = leader.map_or_else(|| "no leader".to_owned(), |name| format!("{name} leads"));
         let rate = self.rate().map_or_else(String::new, |rate| format!(" · {rate:.0} samples/s"));
-        let loads = self.loads_in_words();
-        format!("{} of {} peers, {leader}{rate} · {LOAD}{loads}", self.peers_alive, self.peers)
+        format!("{alive} of {all} peers, {leader}{rate} · {LOAD}{}", self.loads_in_words())
     }
 
     /// The load of each node, as last seen.
@@ -87,8 +91,6 @@ impl Story {
     }
 
     fn tell_leader(&mut self, view: &View) -> Option<Line> {
-        self.peers = view.peers.len();
-        self.peers_alive = view.peers.iter().filter(|peer| peer.alive).count();
         // Between two terms nobody leads for a moment, which is no news until it is over; and a peer that lags
         // behind says what was.
         let leader =

@@ -48,6 +48,10 @@ fn trigger(state: &str, value: f64) -> (Resource<Trigger>, TriggerState) {
     (serde_json::from_value(trigger).unwrap(), serde_json::from_value(state).unwrap())
 }
 
+fn status(story: &Story) -> String {
+    story.status(&BTreeSet::from(["p1", "p2", "p3"]))
+}
+
 fn texts(lines: &[Line]) -> Vec<(Tag, &str)> {
     lines.iter().map(|line| (line.tag, line.text.as_str())).collect()
 }
@@ -67,7 +71,9 @@ fn a_change_of_leader_is_told_once_it_is_over() {
     let mut electing = view(1);
     electing.peers[0] = peer(1, "voter", 1, false);
     assert_eq!(story.tell(&electing), []);
-    assert!(story.status().starts_with("2 of 3 peers"), "{}", story.status());
+    assert!(status(&story).starts_with("2 of 3 peers, p1 leads"), "{}", status(&story));
+    let alone = story.status(&BTreeSet::from(["p3"]));
+    assert!(alone.starts_with("1 of 3 peers, no leader"), "{alone}");
     let mut elected = view(2);
     elected.peers = vec![peer(1, "voter", 2, false), peer(2, "leader", 2, true), peer(3, "voter", 2, true)];
     assert_eq!(texts(&story.tell(&elected)), [(Tag::Peer, "p2 leads now (term 2)")]);
@@ -192,7 +198,7 @@ fn the_status_counts_what_is_new() {
         story.tell(&view);
     }
     let expected = "3 of 3 peers, p1 leads · 4 samples/s · load1  web01 0.51  web02 3.60";
-    assert_eq!(story.status(), expected, "3.5 a second, rounded to even");
+    assert_eq!(status(&story), expected, "3.5 a second, rounded to even");
 }
 
 #[test]
@@ -214,7 +220,7 @@ fn of_many_nodes_the_busiest_are_shown() {
     let mut view = view(0);
     view.series = (0..20).map(|n| series("load1", &format!("web{n:02}"), 1, f64::from(n))).collect();
     story.tell(&view);
-    let status = story.status();
+    let status = status(&story);
     let expected = "load1  web19 19.00  web18 18.00  web17 17.00  web16 16.00  web15 15.00  web14 14.00";
     assert!(status.ends_with(expected), "{status}");
     assert_eq!(story.loads().len(), 20);

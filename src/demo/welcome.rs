@@ -40,7 +40,7 @@ pub(super) fn text(status: &Status, program: Option<&Path>, temporary: bool, nee
         let _ = writeln!(text, "  {command:<WIDTH$} # {why}");
     };
     hint("rscaler status".to_owned(), "peers, nodes, triggers");
-    hint(format!("rscaler query {LOAD} --cluster {CLUSTER}"), "samples of three hosts, kept by three peers");
+    hint(format!("rscaler query {LOAD} --cluster {CLUSTER}"), "samples of the hosts, kept by every peer");
     hint(format!("rscaler demo {dir}load {host} 0.9"), &format!("half a minute later {TRIGGER} fires"));
     hint(format!("rscaler trigger show {TRIGGER}"), "ok, pending, firing, and why");
     hint("rscaler runs list".to_owned(), "what followed, from any peer");
