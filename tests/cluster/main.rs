@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod backup;
+mod demo;
 mod errors;
 mod failover;
 mod first_path;
