@@ -17,7 +17,7 @@ use crate::command::{Command, RejectionKind};
 use crate::consensus::{Consensus, Digest};
 use crate::handle::Engine;
 use crate::identity::{ControlPlaneId, DataDir, Identity, Origin, TlsFiles};
-use crate::model::{PeerId, RequestId};
+use crate::model::{PeerId, RequestId, Timestamp};
 use crate::network::certificate::{self, Authority, PeerCertificate, RENEWED_BEFORE_END, wall_clock};
 use crate::network::tls::{RefusedList, Tls};
 use crate::replica::Replica;
@@ -89,8 +89,15 @@ impl Parts {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it is proposed, as the leader's ticks are")]
     async fn try_found(&self) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
+        // What comes next shall bear the time it happens at, and not the beginning of the epoch.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall = Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+        let term = self.consensus.leadership().borrow().term;
+        let tick = Command::Tick { term, first: false, delta_ms: 0, wall };
+        submit(&self.consensus, None, tick, deadline).await.map_err(|error| error.to_string())?.ok();
         let admit = Command::AdmitPeer {
             token: None,
             name: self.identity.name.clone(),

@@ -5,15 +5,15 @@
 //! entry that changes what they are made of. So a peer that restarts goes on exactly where the others are. A
 //! sample dirties no row unless its subject moves, or, with several series together, its second begins.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::table::RowKey;
 use super::{Notice, State};
 use crate::decide::watch::{Happening, Plan, Sample, Surroundings, Unit, Watch};
 use crate::model::{
-    Actor, Cause, Counter, EventKind, Evidence, Kind, MaintenanceWindow, Name, Object, RunId, Scope,
+    Actor, Cause, CounterSource, EventKind, Evidence, Kind, MaintenanceWindow, Name, Object, RunId, Scope,
     SeriesId, Spec, Subject, Timestamp, Trigger, TriggerReport, Watched, WindowScope,
 };
 
@@ -34,31 +34,45 @@ pub(super) struct Watching {
 }
 
 /// The state as a watch sees it.
-struct Around<'a>(&'a State);
+struct Around<'a> {
+    state: &'a State,
+    /// The maintenance windows that are open, once somebody asked.
+    open: OnceCell<Vec<(&'a Name, &'a MaintenanceWindow)>>,
+}
+
+impl<'a> Around<'a> {
+    fn new(state: &'a State) -> Around<'a> {
+        Around { state, open: OnceCell::new() }
+    }
+
+    fn open_windows(&self) -> &[(&'a Name, &'a MaintenanceWindow)] {
+        let now = self.wall();
+        let is_open = |window: &MaintenanceWindow| window.from <= now && now < window.to;
+        self.open
+            .get_or_init(|| self.state.maintenance_windows().filter(|(_, window)| is_open(window)).collect())
+    }
+}
 
 impl Surroundings for Around<'_> {
     fn wall(&self) -> Timestamp {
-        self.0.globals.clock.wall
+        self.state.globals.clock.wall
     }
 
     fn resumed(&self) -> Timestamp {
-        self.0.globals.resumed
+        self.state.globals.resumed
     }
 
     fn silenced(&self, cluster: &Name, node: Option<&Name>) -> Option<Name> {
-        let now = self.wall();
-        let silences = |window: &MaintenanceWindow| {
-            let covers = match &window.scope {
-                WindowScope::Cluster(name) => name == cluster,
-                WindowScope::Node(name) => Some(name) == node,
-            };
-            covers && window.from <= now && now < window.to
+        let silences = |window: &MaintenanceWindow| match &window.scope {
+            WindowScope::Cluster(name) => name == cluster,
+            WindowScope::Node(name) => Some(name) == node,
         };
-        self.0.maintenance_windows().find(|(_, window)| silences(window)).map(|(name, _)| name.clone())
+        let found = self.open_windows().iter().find(|(_, window)| silences(window));
+        found.map(|(name, _)| (*name).clone())
     }
 
     fn window(&self, series: SeriesId, from: Timestamp, to: Timestamp) -> Vec<Sample> {
-        let samples = self.0.series.window(series, from.0, to.0.saturating_add(1));
+        let samples = self.state.series.window(series, from.0, to.0.saturating_add(1));
         samples.into_iter().map(|(at, value)| Sample { at: Timestamp(at), value }).collect()
     }
 }
@@ -73,13 +87,14 @@ impl State {
         let mut found = Vec::new();
         let mut changed = BTreeSet::new();
         let mut out = Vec::new();
+        let around = Around::new(self);
         for (id, at, value) in accepted {
             let readers = self.readers_of(&mut watching, *id);
             // As the store has it: without negative zero.
             let sample = Sample { at: Timestamp(*at), value: value + 0.0 };
             for name in readers.iter() {
                 let Some(watch) = watching.watches.get_mut(name) else { continue };
-                watch.sample(*id, sample, &Around(self), &mut out);
+                watch.sample(*id, sample, &around, &mut out);
                 if watch.has_changes() {
                     changed.insert(name.clone());
                 }
@@ -137,8 +152,9 @@ impl State {
         let mut found = Vec::new();
         let mut changed = BTreeSet::new();
         let mut out = Vec::new();
+        let around = Around::new(self);
         for (name, watch) in &mut watching.watches {
-            work(watch, &Around(self), &mut out);
+            work(watch, &around, &mut out);
             if watch.has_changes() {
                 changed.insert(name.clone());
             }
@@ -220,14 +236,7 @@ impl State {
 
     /// A counter that measures something else says nothing about what was measured before.
     fn counter_changed(&mut self, name: &Name, before: Option<&Spec>, after: Option<&Spec>) {
-        fn counter(spec: Option<&Spec>) -> Option<&Counter> {
-            match spec {
-                Some(Spec::Counter(counter)) => Some(counter),
-                _ => None,
-            }
-        }
-        let (before, after) = (counter(before), counter(after));
-        let anew = before.map(|counter| &counter.source) != after.map(|counter| &counter.source);
+        let anew = source(before) != source(after);
         let readers: Vec<Name> = self.triggers_on(name).cloned().collect();
         for trigger in readers {
             if anew && let Some(Trigger { conditions, .. }) = self.trigger(&trigger) {
@@ -432,6 +441,13 @@ impl State {
     }
 }
 
+fn source(counter: Option<&Spec>) -> Option<&CounterSource> {
+    match counter {
+        Some(Spec::Counter(counter)) => Some(&counter.source),
+        _ => None,
+    }
+}
+
 /// Whether what was tracked of one still means something to the other.
 fn watches_the_same(one: &Trigger, other: &Trigger) -> bool {
     one.cluster == other.cluster
@@ -467,129 +483,5 @@ fn firing_message(
     match run {
         Ok(run) => format!("trigger `{name}` fired{on}{why}; run {run}"),
         Err(refused) => format!("trigger `{name}` fired{on}{why}; no run was started: {refused}"),
-    }
-}
-
-/// Text that may hold zeros, ended so that order is kept.
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    for byte in text.bytes() {
-        out.push(byte);
-        if byte == 0 {
-            out.push(0xff);
-        }
-    }
-    out.extend_from_slice(&[0, 0]);
-}
-
-fn read_text<'a>(bytes: &'a [u8], text: &mut Vec<u8>) -> Option<&'a [u8]> {
-    let mut rest = bytes;
-    loop {
-        let zero = rest.iter().position(|byte| *byte == 0)?;
-        text.extend_from_slice(&rest[..zero]);
-        let after = *rest.get(zero + 1)?;
-        rest = &rest[zero + 2..];
-        match after {
-            0 => return Some(rest),
-            0xff => text.push(0),
-            _ => return None,
-        }
-    }
-}
-
-fn write_maybe(text: Option<&str>, out: &mut Vec<u8>) {
-    out.push(u8::from(text.is_some()));
-    if let Some(text) = text {
-        write_text(text, out);
-    }
-}
-
-fn read_maybe(bytes: &[u8]) -> Option<(Option<String>, &[u8])> {
-    match bytes.split_first()? {
-        (0, rest) => Some((None, rest)),
-        (1, rest) => {
-            let mut text = Vec::new();
-            let rest = read_text(rest, &mut text)?;
-            Some((Some(String::from_utf8(text).ok()?), rest))
-        }
-        _ => None,
-    }
-}
-
-impl RowKey for (Name, Subject) {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-        out.push(0);
-        match &self.1 {
-            Subject::Series { condition, series } => {
-                out.extend_from_slice(&[0, *condition]);
-                out.extend_from_slice(&series.0.to_be_bytes());
-            }
-            Subject::Place { node, jvm, instance } => {
-                out.push(1);
-                write_text(node.as_str(), out);
-                write_maybe(jvm.as_deref(), out);
-                write_maybe(instance.as_deref(), out);
-            }
-            Subject::Cluster { condition } => {
-                out.push(2);
-                out.extend(condition.map(|condition| condition.saturating_add(1)).or(Some(0)));
-            }
-            Subject::Silence { condition, node } => {
-                out.extend_from_slice(&[3, *condition]);
-                write_maybe(node.as_ref().map(Name::as_str), out);
-            }
-        }
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let zero = bytes.iter().position(|byte| *byte == 0)?;
-        let trigger = Name::read(&bytes[..zero])?;
-        let (tag, rest) = bytes[zero + 1..].split_first()?;
-        let subject = match tag {
-            0 => {
-                let (condition, series) = rest.split_first()?;
-                let series = SeriesId(u32::from_be_bytes(series.try_into().ok()?));
-                Subject::Series { condition: *condition, series }
-            }
-            1 => {
-                let mut node = Vec::new();
-                let rest = read_text(rest, &mut node)?;
-                let (jvm, rest) = read_maybe(rest)?;
-                let (instance, rest) = read_maybe(rest)?;
-                let node = Name::read(&node)?;
-                rest.is_empty().then_some(())?;
-                Subject::Place { node, jvm: jvm.map(Arc::from), instance: instance.map(Arc::from) }
-            }
-            2 => match rest {
-                [condition] => Subject::Cluster { condition: condition.checked_sub(1) },
-                _ => return None,
-            },
-            3 => {
-                let (condition, rest) = rest.split_first()?;
-                let (node, rest) = read_maybe(rest)?;
-                rest.is_empty().then_some(())?;
-                let node = node.map(|node| Name::new(&node)).transpose().ok()?;
-                Subject::Silence { condition: *condition, node }
-            }
-            _ => return None,
-        };
-        Some((trigger, subject))
-    }
-}
-
-impl RowKey for (Name, Option<Name>) {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-        out.push(0);
-        if let Some(node) = &self.1 {
-            node.write(out);
-        }
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let zero = bytes.iter().position(|byte| *byte == 0)?;
-        let (name, node) = (&bytes[..zero], &bytes[zero + 1..]);
-        let node = if node.is_empty() { None } else { Some(Name::read(node)?) };
-        Some((Name::read(name)?, node))
     }
 }

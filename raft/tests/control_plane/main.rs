@@ -210,8 +210,11 @@ async fn peers_are_demoted_promoted_and_removed() {
 
     propose(one, Command::RemovePeer(three)).await.unwrap();
     let removed = fleet.peers.remove(&3).unwrap();
-    fleet.wait_voters(&[1, 2]).await;
-    assert_eq!(fleet.members(1).await.len(), 2);
+    wait_for("two members", || async {
+        let members = fleet.members(1).await;
+        if members.len() == 2 { Ok(()) } else { Err(format!("{members:?}")) }
+    })
+    .await;
     let mut stopped = removed.stopped();
     let stopped =
         tokio::time::timeout(PATIENCE, stopped.wait_for(Option::is_some)).await.unwrap().unwrap().clone();

@@ -54,11 +54,11 @@ impl Flushed {
         if let (Err(error), Some(fatal)) = (result, &self.fatal) {
             fatal.report(format!("syncing the log: {error}"));
         }
-        for done in self.waiting.drain(..) {
-            done(copy());
-        }
         if let Some(unflushed) = self.unflushed.take() {
             unflushed.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+        for done in self.waiting.drain(..) {
+            done(copy());
         }
         if let Some(done) = self.done.take() {
             // The flusher waits for this, or has given up.
