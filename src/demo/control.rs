@@ -93,6 +93,8 @@ pub struct PeerStatus {
     pub leads: bool,
     /// The file with what it printed.
     pub log: PathBuf,
+    /// Where in it begins what it printed since its last start, in bytes.
+    pub log_from: u64,
 }
 
 /// A simulated host of a demo.
@@ -321,6 +323,7 @@ mod tests {
             ended: ended.map(str::to_owned),
             leads,
             log: "/d/peers/p1.log".into(),
+            log_from: 0,
         };
         let status = Status {
             dir: "/d".into(),

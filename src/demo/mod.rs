@@ -70,14 +70,16 @@ pub async fn set_load(dir: Option<&Path>, host: &str, level: f64) -> anyhow::Res
     done(control::ask(dir, &Request::Load { host: host.to_owned(), level }).await?)
 }
 
-/// Starts a peer of the running demo again, and waits until it serves. Answers what was done, in words.
+/// Starts a peer of the running demo again, and waits until it serves, some seconds at most. Answers what was done, in words.
 ///
 /// # Errors
-/// When no demo runs, or several, or there is no such peer, or it runs, or does not come up.
+/// When no demo runs, or several, or there is no such peer, or it runs, or ends again.
 pub async fn restart_peer(dir: Option<&Path>, name: &str) -> anyhow::Result<String> {
     let message = done(control::ask(dir, &Request::Restart { peer: name.to_owned() }).await?)?;
-    run::wait_for_restarted(dir, name).await?;
-    Ok(message)
+    Ok(match run::wait_for_restarted(dir, name).await? {
+        None => message,
+        Some(missing) => format!("{message}; it does not serve yet: {missing}"),
+    })
 }
 
 /// What the running demo is made of, and how its parts are.

@@ -30,8 +30,6 @@ const LOG_BYTES_SHOWN: u64 = 8 << 10;
 const LOG_LINES_SHOWN: usize = 15;
 /// How long ports of a demo that was just killed may still be taken by its peers.
 const PORTS_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long peers may take to end when they are asked to.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one that was killed may take to be gone.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -60,6 +58,8 @@ pub(super) struct Peer {
     pub(super) data: PathBuf,
     /// What it printed.
     pub(super) log: PathBuf,
+    /// Where in it begins what it printed since its last start, in bytes.
+    pub(super) log_from: u64,
     /// How it ended, when it did.
     pub(super) ended: Option<ExitStatus>,
     running: Option<Running>,
@@ -98,6 +98,7 @@ impl Peers {
         let peer = |record: &PeerRecord| Peer {
             data: dir.join(&record.name),
             log: dir.join(format!("{}.log", record.name)),
+            log_from: 0,
             record: record.clone(),
             ended: None,
             running: None,
@@ -123,6 +124,7 @@ impl Peers {
         }
         let log = File::options().create(true).append(true).open(&peer.log);
         let log = log.with_context(|| format!("could not write {}", peer.log.display()))?;
+        peer.log_from = log.metadata().map_or(0, |data| data.len());
         let mut command = Command::new(program);
         // What the user set for the command line, or for a peer of their own, is not meant for these.
         for (key, _) in std::env::vars_os() {
@@ -178,13 +180,14 @@ impl Peers {
         }
     }
 
-    /// Asks all to end, and kills those that have not in time, or once `hurry` is ready. Answers who was killed.
-    pub(super) async fn stop(&mut self, hurry: impl Future<Output = ()>) -> Vec<String> {
+    /// Asks all to end, and kills those that have not after `patience`, or once `hurry` is ready. Answers who was
+    /// killed.
+    pub(super) async fn stop(&mut self, patience: Duration, hurry: impl Future<Output = ()>) -> Vec<String> {
         let running = || self.peers.iter().filter_map(|peer| Some((peer, peer.running.as_ref()?)));
         for (_, running) in running() {
             signal(running.pid, Signal::TERM);
         }
-        let deadline = Instant::now() + STOP_TIMEOUT;
+        let deadline = Instant::now() + patience;
         tokio::select! {
             biased;
             () = self.wait_for_all(deadline) => {}
@@ -248,12 +251,12 @@ pub(super) fn how_it_ended(status: ExitStatus) -> String {
     }
 }
 
-/// The end of a log, or what keeps it from being read.
-pub(super) fn end_of_log(path: &Path) -> String {
+/// The end of a log, or what keeps it from being read; nothing of what is before the byte `from`.
+pub(super) fn end_of_log(path: &Path, from: u64) -> String {
     let read = || {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES_SHOWN)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES_SHOWN).max(from)))?;
         let mut bytes = Vec::new();
         file.take(LOG_BYTES_SHOWN).read_to_end(&mut bytes)?;
         Ok::<_, std::io::Error>(bytes)
@@ -331,6 +334,8 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(20);
+
     /// Peers whose program is a script, which gets what a peer gets.
     fn peers(dir: &Path, script: &str) -> Peers {
         let program = dir.join("peer.sh");
@@ -384,7 +389,7 @@ mod tests {
         wait_for_log(&peers, 0, "its input ended").await;
         let (index, status) = peers.next_end().await;
         assert_eq!((index, status.code()), (0, Some(0)));
-        assert!(peers.stop(pending()).await.is_empty());
+        assert!(peers.stop(PATIENCE, pending()).await.is_empty());
     }
 
     #[tokio::test]
@@ -394,10 +399,13 @@ mod tests {
         peers.start(1, Start::Again).unwrap();
         let (index, status) = peers.next_end().await;
         assert_eq!((index, how_it_ended(status).as_str()), (1, "failed with exit status 3"));
-        assert!(end_of_log(&peers.all()[1].log).ends_with(":\n  the disk is full"));
+        let peer = &peers.all()[1];
+        assert!(end_of_log(&peer.log, peer.log_from).ends_with(":\n  the disk is full"));
         assert_eq!(peers.all()[1].pid(), None);
         assert!(peers.start(1, Start::Again).is_ok(), "it can be started again");
         peers.next_end().await;
+        let peer = &peers.all()[1];
+        assert_eq!(end_of_log(&peer.log, peer.log_from).lines().count(), 2, "and has a log of its own");
     }
 
     #[tokio::test]
@@ -407,7 +415,7 @@ mod tests {
             peers(dir.path(), "trap '' TERM\necho ready\nwhile :; do read -r line; sleep 1; done");
         peers.start(0, Start::Again).unwrap();
         wait_for_log(&peers, 0, "ready").await;
-        assert_eq!(peers.stop(async {}).await, ["p1"]);
+        assert_eq!(peers.stop(PATIENCE, async {}).await, ["p1"]);
         assert_eq!(how_it_ended(peers.all()[0].ended.unwrap()), "was killed (signal 9)");
     }
 
@@ -419,7 +427,7 @@ mod tests {
         wait_for_log(&peers, 0, "ready").await;
         let pid = Pid::from_raw(pid.cast_signed()).unwrap();
         assert_eq!(rustix::process::getpgid(Some(pid)).unwrap(), pid);
-        peers.stop(pending()).await;
+        peers.stop(PATIENCE, pending()).await;
         assert_eq!(how_it_ended(peers.all()[0].ended.unwrap()), "was ended by signal 15");
     }
 
@@ -440,9 +448,9 @@ mod tests {
         let path = dir.path().join("log");
         let lines: Vec<_> = (0..5000).map(|n| format!("line {n}\n")).collect();
         fs::write(&path, lines.concat()).unwrap();
-        let shown = end_of_log(&path);
+        let shown = end_of_log(&path, 0);
         assert_eq!(shown.lines().count(), 1 + LOG_LINES_SHOWN);
         assert!(shown.ends_with("line 4999"));
-        assert!(end_of_log(&dir.path().join("none")).contains("could not be read"));
+        assert!(end_of_log(&dir.path().join("none"), 0).contains("could not be read"));
     }
 }

@@ -31,6 +31,12 @@ use super::{Options, seed, welcome};
 
 /// How long a peer may take to serve. Loopback and an empty log: seconds, on a slow machine too.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long is waited for a peer that was restarted.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long peers may take to end when they are asked to. The last ones have no majority to say goodbye to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// The same, where nobody will need what they write.
+const STOP_TIMEOUT_TEMPORARY: Duration = Duration::from_secs(4);
 /// How long a peer that joined may take to become a voter.
 const VOTERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one question to a peer that starts may take.
@@ -66,30 +72,36 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         () = signals.next() => Ok(()),
         result = demo.live(&mut screen) => result,
     };
-    demo.end(&mut screen, &mut signals).await;
-    result.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) })
+    let rest = demo.end(&mut screen, &mut signals).await;
+    let result = result.or_else(|error| if nobody_reads(&error) { Ok(()) } else { Err(error) });
+    if result.is_ok() {
+        let _ = screen.line(&Line::now(Tag::Demo, rest));
+    }
+    result
 }
 
-/// Waits until a peer that was just restarted serves.
-pub(super) async fn wait_for_restarted(dir: Option<&Path>, name: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + READY_TIMEOUT;
+/// Waits until a peer that was just restarted serves; answers what it still waits for, where it does not in time:
+/// with most peers dead, no single one can serve.
+///
+/// # Errors
+/// When it ends again, with the end of its log.
+pub(super) async fn wait_for_restarted(dir: Option<&Path>, name: &str) -> anyhow::Result<Option<String>> {
+    let deadline = Instant::now() + RESTART_TIMEOUT;
     let mut client = None;
     loop {
         let status = super::status(dir).await?;
         let peer = status.peers.iter().find(|peer| peer.name == name).context("the demo lost the peer")?;
         if peer.pid.is_none() {
             let ended = peer.ended.as_deref().unwrap_or("is not there");
-            bail!("{name} {ended}; {}", end_of_log(&peer.log));
+            bail!("{name} {ended}; {}", end_of_log(&peer.log, peer.log_from));
         }
         let client = match &client {
             Some(client) => client,
             None => client.insert(question(&peer.api)?),
         };
         match client.ready().await {
-            Ok(()) => return Ok(()),
-            Err(error) if Instant::now() > deadline => {
-                bail!("{name} does not serve yet: {error}; {}", end_of_log(&peer.log))
-            }
+            Ok(()) => return Ok(None),
+            Err(error) if Instant::now() > deadline => return Ok(Some(error.to_string())),
             Err(_) => sleep(PAUSE).await,
         }
     }
@@ -236,7 +248,12 @@ impl Demo {
                 for other in range.clone() {
                     if let Some(status) = self.peers.has_ended(other) {
                         let peer = &self.peers.all()[other];
-                        bail!("{} {}; {}", peer.record.name, how_it_ended(status), end_of_log(&peer.log));
+                        bail!(
+                            "{} {}; {}",
+                            peer.record.name,
+                            how_it_ended(status),
+                            end_of_log(&peer.log, peer.log_from)
+                        );
                     }
                 }
                 let Err(error) = client.ready().await else { break };
@@ -244,7 +261,10 @@ impl Demo {
                     let peer = &self.peers.all()[index];
                     let seconds = READY_TIMEOUT.as_secs();
                     let name = &peer.record.name;
-                    bail!("{name} does not serve after {seconds} s: {error}; {}", end_of_log(&peer.log));
+                    bail!(
+                        "{name} does not serve after {seconds} s: {error}; {}",
+                        end_of_log(&peer.log, peer.log_from)
+                    );
                 }
                 sleep(PAUSE).await;
             }
@@ -330,7 +350,7 @@ impl Demo {
                     }
                     Err(error) => {
                         if answered {
-                            screen.line(&Line::now(Tag::Trouble, format!("no peer answers: {error}")))?;
+                            screen.line(&Line::now(Tag::Trouble, error))?;
                         }
                         answered = false;
                     }
@@ -378,6 +398,7 @@ impl Demo {
             ended: peer.ended.map(how_it_ended),
             leads: peer.pid().is_some() && self.story.leader() == Some(&peer.record.name),
             log: peer.log.clone(),
+            log_from: peer.log_from,
         };
         let host = |host: &SimulatedHost| HostStatus {
             name: host.name.clone(),
@@ -393,25 +414,28 @@ impl Demo {
         }
     }
 
-    /// Ends peers, then hosts, then forgets the demo. A second signal kills what has not ended by then.
-    async fn end(mut self, screen: &mut Screen, signals: &mut Signals) {
+    /// Ends peers, then hosts, then forgets the demo. A second signal kills what has not ended by then. Answers what
+    /// is left, in words.
+    async fn end(mut self, screen: &mut Screen, signals: &mut Signals) -> String {
         // The terminal may be gone, which must keep nothing from ending.
         let _ = screen.line(&Line::now(Tag::Demo, "ending"));
-        let killed = self.peers.stop(signals.next()).await;
-        if !killed.is_empty() {
-            let text = format!("{} had to be killed", killed.join(", "));
-            let _ = screen.line(&Line::now(Tag::Trouble, text));
+        let is_temporary = self.directory.is_temporary();
+        let patience = if is_temporary { STOP_TIMEOUT_TEMPORARY } else { STOP_TIMEOUT };
+        let killed = self.peers.stop(patience, signals.next()).await;
+        if !killed.is_empty() && !is_temporary {
+            let text =
+                format!("{} did not end in time and was killed, which loses nothing", killed.join(", "));
+            let _ = screen.line(&Line::now(Tag::Peer, text));
         }
         let Demo { fleet, directory, listed, control, .. } = self;
         drop((control, listed));
         fleet.stop().await;
-        let text = if directory.is_temporary() {
+        if is_temporary {
             "ended; nothing is left behind".to_owned()
         } else {
-            format!("ended; `rscaler demo --dir {}` goes on from here", directory.path().display())
-        };
-        drop(directory);
-        let _ = screen.line(&Line::now(Tag::Demo, text));
+            let dir = welcome::quoted(&directory.path().display().to_string());
+            format!("ended; `rscaler demo --dir {dir}` goes on from here")
+        }
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn program_to_name(program: &Path) -> Option<PathBuf> {
 }
 
 /// Text as one word of a POSIX shell.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,@%+=".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
         text.to_owned()
@@ -91,6 +91,7 @@ mod tests {
             ended: None,
             leads: n == 2,
             log: format!("/tmp/demo/peers/p{n}.log").into(),
+            log_from: 0,
         };
         let addr = std::net::SocketAddr::from(([127, 0, 0, 1], 4022));
         Status {

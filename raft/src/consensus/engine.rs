@@ -52,6 +52,8 @@ const BYTES_UNIT: usize = 1 << 10;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_MIN: Duration = Duration::from_millis(5);
 const RETRY_MAX: Duration = Duration::from_millis(100);
+/// How long a peer that stops tries to hand leadership on: a voter that is there takes it at once.
+const HANDOVER_MAX: Duration = Duration::from_secs(2);
 
 /// What a peer of the Raft group is made of.
 pub struct Parts {
@@ -315,7 +317,7 @@ impl Consensus {
     pub async fn shutdown(&self, grace: Duration) {
         if self.leadership.borrow().is_local()
             && let Some(to) = self.best_successor()
-            && let Err(error) = self.transfer_here(to, Instant::now() + grace).await
+            && let Err(error) = self.transfer_here(to, Instant::now() + grace.min(HANDOVER_MAX)).await
         {
             info!(%error, "leadership was not handed over before stopping");
         }
