@@ -17,7 +17,7 @@ use crate::command::{Command, RejectionKind};
 use crate::consensus::{Consensus, Digest};
 use crate::handle::Engine;
 use crate::identity::{ControlPlaneId, DataDir, Identity, Origin, TlsFiles};
-use crate::model::{PeerId, RequestId};
+use crate::model::{PeerId, RequestId, Timestamp};
 use crate::network::certificate::{self, Authority, PeerCertificate, RENEWED_BEFORE_END, wall_clock};
 use crate::network::tls::{RefusedList, Tls};
 use crate::replica::Replica;
