@@ -89,11 +89,10 @@ impl Parts {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "it is proposed, as the leader's ticks are")]
     async fn try_found(&self) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         // What comes next shall bear the time it happens at, and not the beginning of the epoch.
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let wall = Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
         let term = self.consensus.leadership().borrow().term;
         let tick = Command::Tick { term, first: false, delta_ms: 0, wall };
@@ -183,7 +182,6 @@ impl Parts {
     }
 
     /// Renews the certificate when its time comes: signed here, recorded by the control plane, then shown.
-    #[expect(clippy::disallowed_methods, reason = "a certificate's life is told in wall time")]
     async fn renew(self: Arc<Self>) {
         let mut ticker = tokio::time::interval(RENEWAL_LOOK_INTERVAL);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -277,6 +277,7 @@ impl State {
             Command::RecordCertificate { peer, serial } => self.record_certificate(*peer, serial),
             Command::SetPeerRole { peer, role } => self.set_peer_role(actor, *peer, *role),
             Command::RemovePeer(peer) => self.remove_peer(actor, *peer),
+            Command::MovePeer { peer, peer_addr } => self.move_peer(*peer, peer_addr),
             Command::ChangeSettings(settings) => self.change_settings(actor, settings),
             // The machine that applies compares; state does not change.
             Command::VerifyDigest { .. } => Ok(Reply::Done),
