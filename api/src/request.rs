@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use rscaler_raft::command::{Command, Expect, Reply};
 use rscaler_raft::handle::SubmitError;
-use rscaler_raft::model::{Actor, Kind, Name, RequestId};
+use rscaler_raft::model::{Actor, Kind, Name, Object, RequestId};
 use serde::de::DeserializeOwned;
 use warp::http::{HeaderMap, Method, header};
 
@@ -286,13 +286,24 @@ pub(crate) fn missing(kind: Kind, name: &Name) -> Problem {
     Problem::not_found(kind, name)
 }
 
-/// Labels that a document may not set.
-pub(crate) fn own_labels(labels: &BTreeMap<String, String>) -> Option<FieldError> {
-    let own = labels.keys().find(|key| key.starts_with(crate::auth::OWN_LABELS))?;
-    Some(FieldError::new(
-        "/labels",
-        format!("`{own}`: labels that begin with `rscaler/` are set by rscaler alone"),
-    ))
+/// The labels to put: those of the document, and the API's own as they are. A document may repeat those, as it read
+/// them, and set none.
+pub(crate) fn labels(
+    mut said: BTreeMap<String, String>,
+    existing: Option<&Object>,
+) -> Result<BTreeMap<String, String>, FieldError> {
+    let own = |key: &str| key.starts_with(crate::auth::OWN_LABELS);
+    let there = existing.map(|object| &object.meta.labels);
+    for (key, value) in said.iter().filter(|(key, _)| own(key)) {
+        if there.and_then(|labels| labels.get(key)) != Some(value) {
+            let detail = format!("`{key}`: labels that begin with `rscaler/` are set by rscaler alone");
+            return Err(FieldError::new("/labels", detail));
+        }
+    }
+    for (key, value) in there.into_iter().flatten().filter(|(key, _)| own(key)) {
+        said.insert(key.clone(), value.clone());
+    }
+    Ok(said)
 }
 
 /// A request's name in logs and answers.

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -16,8 +17,9 @@ pub(crate) const STARTING: Duration = Duration::from_secs(60);
 
 /// Peers that together are a control plane.
 pub(crate) struct Plane {
-    dir: tempfile::TempDir,
+    // Before the directory, which holds their logs.
     pub(crate) peers: Vec<Peer>,
+    dir: tempfile::TempDir,
     pub(crate) token: String,
     http: reqwest::Client,
 }
@@ -330,7 +332,13 @@ pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_rscaler"))
 }
 
-/// A loopback address that is free now.
+/// A loopback address that is free now, and stays so: below the ports that the system gives to others.
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let port = 10_000 + (std::process::id() * 61 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", u16::try_from(port).unwrap())) {
+            return listener.local_addr().unwrap().to_string();
+        }
+    }
 }

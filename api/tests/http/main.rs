@@ -4,6 +4,7 @@
 mod access;
 mod apply;
 mod client;
+mod consensus;
 mod description;
 mod limits;
 mod mistakes;

@@ -291,6 +291,12 @@ async fn a_password_is_checked_and_a_login_ends_with_it() {
     // The role of the user counts, as it is now.
     fixture.send(Method::PATCH, "/api/v1/users/ada", json!({"role": "viewer"})).await;
     assert_eq!(client.whoami().await.unwrap().role, rscaler_api::types::Role::Viewer);
+    // Its object may be read and written back, but nobody makes a login of another token.
+    let logins = fixture.get("/api/v1/tokens?selector=rscaler/login=ada").await.json();
+    let path = format!("/api/v1/tokens/{}", logins["items"][0]["name"].as_str().unwrap());
+    assert_eq!(fixture.send(Method::PATCH, &path, json!({"description": "ada's"})).await.status, 200);
+    let forged = fixture.send(Method::PATCH, &path, json!({"labels": {"rscaler/login": "bob"}})).await;
+    assert_eq!(forged.status, 422, "{}", forged.text());
     let other = login("correct horse").await.json()["token"].as_str().unwrap().to_string();
     let client = fixture.client(&other);
     client.logout().await.unwrap();
@@ -357,6 +363,21 @@ async fn settings_are_shown_and_changed() {
     assert_eq!((changed.status, &changed.json()["keep_raw"]), (200, &json!("30d")));
     let wrong = fixture.send(Method::PATCH, "/api/v1/settings", json!({"keep_raw": "1s"})).await;
     assert_eq!((wrong.status, &wrong.json()["errors"][0]["pointer"]), (422, &json!("/keep_raw")));
+}
+
+#[tokio::test]
+async fn changes_at_the_same_time_are_all_made() {
+    let fixture = start().await;
+    fixture.seed().await;
+    let patches = (0..6).map(|n| {
+        let label = format!("by{n}");
+        fixture.send(Method::PATCH, "/api/v1/secrets/ops-key", json!({"labels": {label: "x"}}))
+    });
+    for answer in futures::future::join_all(patches).await {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let labels = fixture.get("/api/v1/secrets/ops-key").await.json()["labels"].clone();
+    assert_eq!(labels.as_object().unwrap().len(), 6);
 }
 
 #[test]

@@ -79,6 +79,18 @@ async fn an_answer_to_a_run_says_where_it_is() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_asked_for_twice_is_one_run() {
+    let fixture = start().await;
+    fixture.seed().await;
+    let ask = |key: &'static str| {
+        let request = fixture.request(reqwest::Method::POST, "/api/v1/nodes/web01/run", OPERATOR);
+        let request = request.header("idempotency-key", key).json(&json!({"action": "tidy"}));
+        async move { Answer::read(request.send().await.unwrap()).await.json()["run"].clone() }
+    };
+    assert_eq!((ask("a").await, ask("a").await, ask("b").await), (json!(1), json!(1), json!(2)));
+}
+
+#[tokio::test]
 async fn only_an_admin_gives_a_command_a_secret() {
     let fixture = start().await;
     fixture.seed().await;

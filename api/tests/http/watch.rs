@@ -1,10 +1,11 @@
 use futures::StreamExt;
 use reqwest::Method;
-use rscaler_api::client::{WatchEvent, WatchStream};
+use rscaler_api::client::{Client, Trust, WatchEvent, WatchStream};
+use rscaler_api::context::Limits;
 use rscaler_api::types::{Changes, RunRequest, Text};
 use serde_json::json;
 
-use crate::support::{ADMIN, Fixture, OPERATOR, PATIENCE, VIEWER, start};
+use crate::support::{ADMIN, Fixture, OPERATOR, PATIENCE, VIEWER, serve, start};
 
 async fn next(stream: &mut WatchStream) -> WatchEvent {
     tokio::time::timeout(PATIENCE, stream.next()).await.expect("an event comes").unwrap().unwrap()
@@ -109,4 +110,19 @@ async fn a_shutdown_ends_watchers() {
     fixture.stop().await;
     let rest = tokio::time::timeout(PATIENCE, body.next()).await.unwrap();
     assert!(rest.is_none_or(|rest| rest.is_err()));
+}
+
+#[tokio::test]
+async fn a_watcher_goes_on_with_another_peer() {
+    let first = start().await;
+    let second = serve(first.handle.clone(), Limits::default()).await;
+    let builder = Client::builder().endpoint(first.url()).endpoint(second.url());
+    let client = builder.token(VIEWER).trust(Trust::Insecure).build().unwrap();
+    let mut stream = client.watch(&["cluster"], Some(first.handle.applied()));
+    cluster(&first, "a").await;
+    until(&mut stream, "cluster").await;
+    first.stop().await;
+    cluster(&second, "b").await;
+    let changes = until(&mut stream, "cluster").await;
+    assert_eq!(changes.changes[0].name.as_ref().unwrap().as_str(), "b");
 }

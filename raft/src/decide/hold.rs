@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn each_transition_of_the_diagram() {
-        let table: [(&str, &[(i64, Verdict)], &str); 11] = [
+        type Row = (&'static str, &'static [(i64, Verdict)], &'static str);
+        let table: [Row; 11] = [
             ("a break starts the hold anew", &[(0, Holds), (3, Clear), (4, Holds), (8, Holds)], "pending"),
             ("between does not hold before the firing", &[(0, Holds), (3, Between)], "ok"),
             ("between does not begin anything", &[(0, Between)], "ok"),

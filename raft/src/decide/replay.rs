@@ -38,7 +38,7 @@ pub type Stored<S> = (SeriesKey, Duration, S);
 /// the cluster's nodes: the caller gives those that are. Samples that are out of order are not judged, as
 /// in apply. At most [`FIRINGS_MAX`] firings, the first ones.
 ///
-/// Memory: one sample a series, and the last [`HISTORY_MAX`] of each.
+/// Memory: one sample a series, and the last `HISTORY_MAX` of each.
 pub fn replay<S>(
     trigger: &Trigger,
     series: impl IntoIterator<Item = Stored<S>>,

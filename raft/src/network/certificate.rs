@@ -172,7 +172,6 @@ impl Authority {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a certificate's life is told in wall time")]
 fn lives(params: &mut CertificateParams, life: Duration) {
     let now = wall_clock();
     params.not_before = (now - CLOCK_SKEW).into();

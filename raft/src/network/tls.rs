@@ -53,7 +53,7 @@ pub enum Error {
 
 /// Whose certificates are refused. Follows the replicated state; see [`Refused::set`].
 ///
-/// Shared by all connections: each watches [`Refused::changed`] and closes when its own peer is refused.
+/// Shared by all connections: each watches `Refused::changed` and closes when its own peer is refused.
 pub struct Refused {
     list: watch::Sender<RefusedList>,
 }

@@ -17,7 +17,7 @@ use crate::command::{Command, RejectionKind};
 use crate::consensus::{Consensus, Digest};
 use crate::handle::Engine;
 use crate::identity::{ControlPlaneId, DataDir, Identity, Origin, TlsFiles};
-use crate::model::{PeerId, RequestId};
+use crate::model::{PeerId, RequestId, Timestamp};
 use crate::network::certificate::{self, Authority, PeerCertificate, RENEWED_BEFORE_END, wall_clock};
 use crate::network::tls::{RefusedList, Tls};
 use crate::replica::Replica;
@@ -91,6 +91,12 @@ impl Parts {
 
     async fn try_found(&self) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
+        // What comes next shall bear the time it happens at, and not the beginning of the epoch.
+        let now = wall_clock().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall = Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+        let term = self.consensus.leadership().borrow().term;
+        let tick = Command::Tick { term, first: false, delta_ms: 0, wall };
+        submit(&self.consensus, None, tick, deadline).await.map_err(|error| error.to_string())?.ok();
         let admit = Command::AdmitPeer {
             token: None,
             name: self.identity.name.clone(),
@@ -176,7 +182,6 @@ impl Parts {
     }
 
     /// Renews the certificate when its time comes: signed here, recorded by the control plane, then shown.
-    #[expect(clippy::disallowed_methods, reason = "a certificate's life is told in wall time")]
     async fn renew(self: Arc<Self>) {
         let mut ticker = tokio::time::interval(RENEWAL_LOOK_INTERVAL);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -15,8 +15,10 @@ const CHANGES_MAX: usize = 10_000;
 /// Host keys kept for one node.
 const HOST_KEYS_MAX: usize = 8;
 
-/// An object before and after a change; absent where it is not there.
-pub type BeforeAndAfter = (Option<Arc<Object>>, Option<Arc<Object>>);
+/// An object before a change; absent where it is new.
+pub type Before = Option<Arc<Object>>;
+/// An object after a change; absent where it was deleted.
+pub type After = Option<Arc<Object>>;
 
 /// What changes would do, without doing it.
 #[derive(Clone, PartialEq, Debug)]
@@ -24,7 +26,7 @@ pub struct Preview {
     /// The effect of each change, in order.
     pub changed: Vec<Changed>,
     /// Each object before and after, in the same order.
-    pub objects: Vec<BeforeAndAfter>,
+    pub objects: Vec<(Before, After)>,
 }
 
 /// Objects as they would be: those there are, and what the changes so far make of them.

@@ -42,7 +42,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use config::{BeforeAndAfter, Preview};
+pub use config::{After, Before, Preview};
 pub use notice::Notice;
 pub use table::Table;
 

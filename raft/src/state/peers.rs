@@ -154,6 +154,8 @@ impl State {
             self.join_tokens.remove(&hash);
         }
         self.globals.revoked.clear();
+        // Terms begin anew: ticks of the first leaders must not count as those of leaders long gone.
+        self.globals.tick_term = 0;
         self.globals.next_peer += 1;
         self.globals_changed = true;
         let id = PeerId(self.globals.next_peer);

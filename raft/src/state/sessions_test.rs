@@ -182,3 +182,18 @@ fn a_removed_peer_is_refused_and_its_number_not_used_again() {
     };
     assert_eq!(driver.apply(again), Ok(Reply::Peer(PeerId(3))));
 }
+
+#[test]
+fn a_tick_of_a_leader_that_is_no_longer_moves_nothing() {
+    let mut driver = Driver::with_peers(1);
+    let wall = driver.state.clock().wall;
+    let tick = |term| Command::Tick { term, first: false, delta_ms: 100, wall };
+    driver.apply(tick(7)).unwrap();
+    let before = driver.state.clock();
+    assert_eq!(driver.apply(tick(6)).unwrap_err().kind, RejectionKind::Stale);
+    assert_eq!(driver.state.clock(), before);
+
+    driver.state.refound(driver.index, "p", "127.0.0.1:1", "http://127.0.0.1:2");
+    driver.apply(tick(1)).unwrap();
+    assert!(driver.state.clock().elapsed > before.elapsed, "a restored control plane begins with term 1");
+}

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::{Notice, State};
 use crate::decide::watch::{Happening, Plan, Sample, Surroundings, Unit, Watch};
 use crate::model::{
-    Actor, Cause, Counter, EventKind, Evidence, Kind, MaintenanceWindow, Name, Object, RunId, Scope,
+    Actor, Cause, CounterSource, EventKind, Evidence, Kind, MaintenanceWindow, Name, Object, RunId, Scope,
     SeriesId, Spec, Subject, Timestamp, Trigger, TriggerReport, Watched, WindowScope,
 };
 
@@ -236,14 +236,7 @@ impl State {
 
     /// A counter that measures something else says nothing about what was measured before.
     fn counter_changed(&mut self, name: &Name, before: Option<&Spec>, after: Option<&Spec>) {
-        fn counter(spec: Option<&Spec>) -> Option<&Counter> {
-            match spec {
-                Some(Spec::Counter(counter)) => Some(counter),
-                _ => None,
-            }
-        }
-        let (before, after) = (counter(before), counter(after));
-        let anew = before.map(|counter| &counter.source) != after.map(|counter| &counter.source);
+        let anew = source(before) != source(after);
         let readers: Vec<Name> = self.triggers_on(name).cloned().collect();
         for trigger in readers {
             if anew && let Some(Trigger { conditions, .. }) = self.trigger(&trigger) {
@@ -445,6 +438,13 @@ impl State {
             Some(watch) => watch.report(self.globals.clock.wall),
             None => TriggerReport::unwatched(trigger.enabled),
         })
+    }
+}
+
+fn source(counter: Option<&Spec>) -> Option<&CounterSource> {
+    match counter {
+        Some(Spec::Counter(counter)) => Some(&counter.source),
+        _ => None,
     }
 }
 

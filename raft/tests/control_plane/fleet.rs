@@ -1,12 +1,13 @@
 //! Peers in this process, over real TLS on loopback and real disks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rscaler_raft::command::{Change, Command, Expect, Proposal, Reply};
 use rscaler_raft::consensus::{Payload, UpkeepConfig};
-use rscaler_raft::handle::{EngineError, Member};
+use rscaler_raft::handle::{Engine, EngineError, Member};
 use rscaler_raft::identity;
 use rscaler_raft::model::{Actor, Cluster, Kind, Name, PeerId, PeerRole, RequestId, Spec};
 use rscaler_raft::peer::{Error, Peer, PeerConfig};
@@ -204,10 +205,18 @@ pub(crate) async fn propose_within(
     command: Command,
     patience: Duration,
 ) -> Result<Reply, EngineError> {
+    propose_to(&peer.engine(), command, patience).await
+}
+
+pub(crate) async fn propose_to(
+    engine: &Arc<dyn Engine>,
+    command: Command,
+    patience: Duration,
+) -> Result<Reply, EngineError> {
     static REQUESTS: AtomicU64 = AtomicU64::new(1);
     let request = Some(RequestId(u128::from(REQUESTS.fetch_add(1, Ordering::Relaxed)) << 32));
     let payload = Payload::encode(&Proposal { request, actor: Actor::System, command }).unwrap();
-    let outcome = peer.engine().propose(payload, Instant::now() + patience).await?;
+    let outcome = engine.propose(payload, Instant::now() + patience).await?;
     outcome.map_err(|rejection| EngineError::Refused(rejection.message))
 }
 

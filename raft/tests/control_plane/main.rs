@@ -4,9 +4,11 @@
 
 mod fleet;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fleet::{Fleet, GRACE, PATIENCE, forgetful, has_now, propose, propose_within, put, wait_for};
+use fleet::{Fleet, GRACE, PATIENCE, forgetful, has_now, propose, propose_to, propose_within, put, wait_for};
 use rscaler_raft::command::Command;
 use rscaler_raft::handle::EngineError;
 use rscaler_raft::model::{PeerId, PeerRole, Timestamp};
@@ -60,6 +62,53 @@ async fn many_writers_on_all_peers_lose_nothing() {
     for reader in 1..=3 {
         for n in 0..300 {
             assert!(fleet.has(reader, &format!("c{n}")).await, "peer {reader} lacks c{n}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_the_death_of_a_leader() {
+    let mut fleet = Fleet::start(3, |_| {}).await;
+    let leader = fleet.leader().await;
+    let ended = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (1..=3)
+        .filter(|number| *number != leader)
+        .map(|number| {
+            let (engine, ended) = (fleet.peer(number).engine(), Arc::clone(&ended));
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                while !ended.load(Ordering::Relaxed) {
+                    let name = format!("w{number}-{}", acknowledged.len());
+                    // Tried again inside until it is known to be there.
+                    propose_to(&engine, put(&name), PATIENCE).await.unwrap();
+                    acknowledged.push(name);
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    let survivor = other_than(leader);
+    let written = |fleet: &Fleet| fleet.peer(survivor).replica().applied();
+    let begun = written(&fleet);
+    wait_for("some writes", || async {
+        let now = written(&fleet);
+        if now > begun + 50 { Ok(()) } else { Err(format!("{now}")) }
+    })
+    .await;
+    fleet.crash(leader);
+    let died = written(&fleet);
+    wait_for("writes after the death", || async {
+        let now = written(&fleet);
+        if now > died + 50 { Ok(()) } else { Err(format!("{now}")) }
+    })
+    .await;
+    ended.store(true, Ordering::Relaxed);
+    fleet.open(leader).await;
+    for writer in writers {
+        for name in writer.await.unwrap() {
+            for reader in 1..=3 {
+                assert!(fleet.has(reader, &name).await, "peer {reader} lacks {name}");
+            }
         }
     }
 }

@@ -201,7 +201,8 @@ mod tests {
         let lost = [(1, TaskState::Lost, true)];
         let timed_out = [(1, TaskState::TimedOut, true)];
         let (retry, fail) = (OnExecutorLoss::Retry, OnExecutorLoss::Fail);
-        let table: [(&str, &[(u32, TaskState, bool)], OnExecutorLoss, Probe, Next); 10] = [
+        type Row<'a> = (&'a str, &'a [(u32, TaskState, bool)], OnExecutorLoss, Probe, Next);
+        let table: [Row<'_>; 10] = [
             ("runs", &lost, retry, Probe::Running { epoch: 16 }, Next::Wait),
             ("ran, not counted", &lost, retry, Probe::Finished { epoch: 16, code: 3 }, Next::Adopt(3)),
             ("ended by us, may repeat", &lost, retry, Probe::Finished { epoch: 16, code: 143 }, Next::Start),

@@ -13,10 +13,10 @@ use utoipa::openapi::Required;
 use super::convert::{self, Detail};
 use super::documents::{self, Documents, Wanted};
 use super::reply;
-use super::write::{at_document, kept_labels, seed_of};
+use super::write::{at_document, seed_of};
 use crate::auth::{self, Access};
 use crate::error::Problem;
-use crate::request::{Request, Selector};
+use crate::request::{Request, Selector, labels};
 use crate::routes::endpoint::{Answer, Endpoint};
 use crate::types::{Applied, ApplyAnswer, Difference};
 
@@ -90,6 +90,13 @@ async fn plan(request: &Request, wanted: &[Wanted], prune: Option<Selector>) -> 
             }
         };
         let existing = request.ctx.handle().read(|state| state.object(*kind, name).cloned());
+        let labels = match labels(draft.labels, existing.as_deref()) {
+            Ok(labels) => labels,
+            Err(error) => {
+                errors.extend(at_document(position, vec![error]));
+                continue;
+            }
+        };
         let prepared = match convert::prepare(&request.ctx, name, draft.spec, existing.as_deref(), seed).await
         {
             Ok(prepared) => prepared,
@@ -110,7 +117,7 @@ async fn plan(request: &Request, wanted: &[Wanted], prune: Option<Selector>) -> 
         plan.changes.push(Change::Put {
             name: name.clone(),
             spec: prepared.spec,
-            labels: kept_labels(draft.labels, existing.as_deref()),
+            labels,
             description: draft.description,
             expect,
         });

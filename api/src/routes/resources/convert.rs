@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::Problem;
-use crate::request::own_labels;
 use crate::types::{
     Action, Cluster, Counter, Document, Draft, Expiry, FieldError, File, MaintenanceWindow, Node, Resource,
     Secret, SshProfile, Token, Trigger, User, read_document,
@@ -56,7 +55,7 @@ pub(crate) fn read(kind: Kind, body: Value) -> Result<Draft<Fields>, Vec<FieldEr
     ) -> Result<Draft<Fields>, Vec<FieldError>> {
         read_document::<T>(body).map(|draft| map(draft, |spec| Fields::Ready(make(spec))))
     }
-    let draft = match kind {
+    match kind {
         Kind::Cluster => ready::<Cluster>(body, |cluster| Spec::Cluster(cluster.into())),
         Kind::Node => ready::<Node>(body, |node| Spec::Node(node.into())),
         Kind::SshProfile => ready::<SshProfile>(body, |profile| Spec::SshProfile(Box::new(profile.into()))),
@@ -72,10 +71,6 @@ pub(crate) fn read(kind: Kind, body: Value) -> Result<Draft<Fields>, Vec<FieldEr
         Kind::Secret => read_document::<Secret>(body).map(|draft| map(draft, Fields::Secret)),
         Kind::User => read_document::<User>(body).map(|draft| map(draft, Fields::User)),
         Kind::Token => read_document::<Token>(body).map(|draft| map(draft, Fields::Token)),
-    }?;
-    match own_labels(&draft.labels) {
-        Some(error) => Err(vec![error]),
-        None => Ok(draft),
     }
 }
 

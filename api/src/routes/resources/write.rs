@@ -12,7 +12,7 @@ use warp::reply::Response;
 use super::convert::{self, Fields, Prepared};
 use super::{Detail, reply};
 use crate::error::Problem;
-use crate::request::{Guard, Request, missing};
+use crate::request::{Guard, Request, labels, missing};
 use crate::routes::endpoint::Answer;
 use crate::types::{Draft, FieldError};
 
@@ -31,7 +31,8 @@ pub(super) async fn create(kind: Kind, mut request: Request) -> Answer {
     let name = draft.name.clone().ok_or_else(|| Problem::field("/name", "this field is needed"))?;
     let seed = request.request_id(0)?;
     let prepared = convert::prepare(&request.ctx, &name, draft.spec, None, seed).await?;
-    let meta = Carried { labels: draft.labels, description: draft.description };
+    let labels = labels(draft.labels, None).map_err(|error| Problem::invalid(vec![error]))?;
+    let meta = Carried { labels, description: draft.description };
     let changed = propose(&request, 0, &name, meta, &prepared, Expect::Absent).await?;
     let response = respond(&request, kind, &name, &changed, &prepared, StatusCode::CREATED).await?;
     Ok(reply::located(response, &format!("/api/v1/{}/{name}", kind.plural())))
@@ -145,8 +146,8 @@ async fn replace(
         (Guard::None, None) if prepared.token.is_some() => Expect::Absent,
         _ => guard.expect(),
     };
-    let meta =
-        Carried { labels: kept_labels(draft.labels, existing.as_deref()), description: draft.description };
+    let labels = labels(draft.labels, existing.as_deref()).map_err(|error| Problem::invalid(vec![error]))?;
+    let meta = Carried { labels, description: draft.description };
     let changed = propose(request, tried, name, meta, &prepared, expect).await?;
     let status = if changed.effect == Effect::Created { StatusCode::CREATED } else { StatusCode::OK };
     let response = respond(request, kind, name, &changed, &prepared, status).await?;
@@ -154,19 +155,6 @@ async fn replace(
         StatusCode::CREATED => reply::located(response, &format!("/api/v1/{}/{name}", kind.plural())),
         _ => response,
     })
-}
-
-/// Labels that are the API's own stay as they are.
-pub(super) fn kept_labels(
-    mut said: std::collections::BTreeMap<String, String>,
-    existing: Option<&Object>,
-) -> std::collections::BTreeMap<String, String> {
-    for (key, value) in existing.iter().flat_map(|object| &object.meta.labels) {
-        if key.starts_with(crate::auth::OWN_LABELS) {
-            said.insert(key.clone(), value.clone());
-        }
-    }
-    said
 }
 
 /// What every object carries beside its fields.

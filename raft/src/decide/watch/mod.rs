@@ -59,7 +59,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hold;
-use super::threshold::{self, Measure, Verdict};
+use super::threshold::{self, Measure};
 use crate::model::{
     Aggregate, Bell, Evidence, Matching, Name, Phase, SeriesId, SeriesKey, Subject, SubjectReport, Timestamp,
     Tracked, Trigger, Watched,
