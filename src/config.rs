@@ -166,7 +166,8 @@ pub struct Flags {
     #[arg(long, value_name = "HOST:PORT")]
     pub join: Option<String>,
     /// The right to join, from `rscaler peers token`
-    #[arg(long, value_name = "TOKEN")]
+    // It may begin with a hyphen.
+    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
     pub join_token: Option<String>,
     /// How log lines look: text or json
     #[arg(long, value_name = "FORMAT")]

@@ -131,3 +131,12 @@ fn every_flag_is_a_setting() {
         assert!(SETTINGS.iter().any(|(known, _)| known == name), "{name}");
     }
 }
+
+#[test]
+fn a_join_token_may_begin_with_a_hyphen() {
+    use clap::{Args, FromArgMatches};
+    let command = Flags::augment_args(clap::Command::new("server"));
+    let matches = command.try_get_matches_from(["server", "--join-token", "-x_y", "--join", "a:1"]).unwrap();
+    let flags = Flags::from_arg_matches(&matches).unwrap();
+    assert_eq!((flags.join_token.as_deref(), flags.join.as_deref()), (Some("-x_y"), Some("a:1")));
+}
