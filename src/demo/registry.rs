@@ -132,6 +132,10 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         remove_pair(&self.socket);
+        if let Some(place) = self.socket.parent() {
+            // Stays while others are listed there.
+            let _ = fs::remove_dir(place);
+        }
     }
 }
 
@@ -202,7 +206,7 @@ mod tests {
         assert_eq!(registry.running(), [(entry(7), listed.socket().to_owned())]);
         drop((listener, listed));
         assert!(registry.running().is_empty());
-        assert_eq!(fs::read_dir(dir.path().join("rscaler-demo")).unwrap().count(), 0);
+        assert!(!dir.path().join("rscaler-demo").exists());
     }
 
     #[test]
@@ -218,6 +222,7 @@ mod tests {
         std::mem::forget(dead);
         assert_eq!(registry.take_dead(), [entry(1)]);
         assert!(registry.take_dead().is_empty());
+        drop(registry.reserve(3).unwrap());
         assert_eq!(registry.running().len(), 1);
     }
 

@@ -162,8 +162,7 @@ impl Demo {
             record.peers = choose_addresses(options.peers)?;
             directory.write_record(&record)?;
         }
-        let listed = registry.reserve(std::process::id())?;
-        let control = Control::listen(listed.socket())?;
+        let (listed, control) = listen(&registry)?;
         let program = std::env::current_exe().context("could not find this program's file")?;
         let peers = Peers::new(&program, &directory.peers(), &record.peers);
         let key = directory.key()?;
@@ -468,6 +467,16 @@ impl Demo {
             format!("ended; `rscaler demo --dir {dir}` goes on from here")
         }
     }
+}
+
+/// A socket for requests. Tried twice, for another demo that ends may take the directory away in between.
+fn listen(registry: &Registry) -> anyhow::Result<(Listed, Control)> {
+    let once = || {
+        let listed = registry.reserve(std::process::id())?;
+        let control = Control::listen(listed.socket())?;
+        Ok((listed, control))
+    };
+    once().or_else(|_: anyhow::Error| once())
 }
 
 /// Prints what was done, and answers it.
