@@ -76,7 +76,7 @@ impl Parts {
     async fn found(self: Arc<Self>) {
         let mut leadership = self.consensus.leadership();
         loop {
-            if self.replica.read(|state| state.peers().next().is_some()) {
+            if self.is_founded() {
                 return;
             }
             if leadership.borrow_and_update().is_local() {
@@ -87,6 +87,11 @@ impl Parts {
             }
             let _ = tokio::time::timeout(RETRY_PAUSE, leadership.changed()).await;
         }
+    }
+
+    /// Whether there is a peer that was admitted with all that belongs to it: it takes two entries.
+    fn is_founded(&self) -> bool {
+        self.replica.read(|state| state.peers().any(|(_, peer)| !peer.certificate_serial.is_empty()))
     }
 
     async fn try_found(&self) -> Result<(), String> {
@@ -107,7 +112,8 @@ impl Parts {
         let outcome = submit(&self.consensus, Some(request), admit, deadline).await;
         match outcome.map_err(|error| error.to_string())? {
             Ok(_) => {}
-            Err(rejection) if rejection.kind == RejectionKind::Conflict => return Ok(()),
+            // It was admitted before an interruption; its certificate may not have been recorded.
+            Err(rejection) if rejection.kind == RejectionKind::Conflict => {}
             Err(rejection) => return Err(rejection.message),
         }
         let files = self.data.tls().map_err(|error| error.to_string())?;
@@ -285,6 +291,13 @@ mod tests {
         let config = PeerConfig::new(dir.path(), "p1", "127.0.0.1:0", "http://127.0.0.1:1");
         let peer = Peer::bootstrap(config).await.unwrap();
         let first = PeerCertificate::read(&peer.data.tls().unwrap().certificate).unwrap();
+        let mut committed = peer.replica().subscribe();
+        let founded = async {
+            while !peer.own.is_founded() {
+                committed.recv().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), founded).await.unwrap();
         let now = wall_clock();
         assert!(!peer.own.renew_if_due(now).await.unwrap());
         let due = now + CERTIFICATE_LIFE - RENEWED_BEFORE_END + Duration::from_secs(1);
