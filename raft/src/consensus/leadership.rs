@@ -19,6 +19,9 @@ use crate::store::Space;
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// A peer that was not heard for this long is not counted on.
 const ALIVE_WITHIN: Duration = Duration::from_millis(2500);
+/// How long a peer that shall lead may take to say that it lives, and how often it is asked.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_PAUSE: Duration = Duration::from_millis(50);
 /// How long one try to hand over may take before the next.
 const TRANSFER_TRY: Duration = Duration::from_millis(500);
 const REFUSING_PATIENCE: Duration = Duration::from_secs(2);
@@ -192,12 +195,19 @@ impl Consensus {
         let Some(link) = self.link(to, Lane::Control) else {
             return refused(format!("where peer {to} is, is not known"));
         };
-        match link.call(GROUP, &Ping {}, deadline.min(Instant::now() + PING_INTERVAL * 2)).await {
-            Ok(Pong { refuses: Some(reason), .. }) => {
-                return refused(format!("peer {to} takes no writes: {reason}"));
+        let patience = deadline.min(Instant::now() + ANSWER_PATIENCE);
+        loop {
+            match link.call(GROUP, &Ping {}, patience).await {
+                Ok(Pong { refuses: Some(reason), .. }) => {
+                    return refused(format!("peer {to} takes no writes: {reason}"));
+                }
+                Ok(_) => break,
+                // It may have come back just now, and not have been dialled since.
+                Err(_) if Instant::now() + ANSWER_PAUSE < patience => tokio::time::sleep(ANSWER_PAUSE).await,
+                Err(error) => {
+                    return refused(format!("peer {to} does not answer, so it can't lead: {error}"));
+                }
             }
-            Ok(_) => {}
-            Err(error) => return refused(format!("peer {to} does not answer, so it can't lead: {error}")),
         }
         let mut leadership = self.leadership.subscribe();
         while Instant::now() < deadline {
