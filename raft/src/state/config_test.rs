@@ -248,6 +248,7 @@ fn fields_that_cannot_be_are_refused_with_their_pointer() {
         (of(|t| t.steps[0].target = Target::Named(name("nobody"))), "/steps/0/target"),
         (of(|t| t.steps[0].target = Target::Nowhere), "/steps/0/target"),
         (of(|t| t.aggregate = Aggregate::Avg), "/steps/0/target"),
+        (of(|t| (t.aggregate, t.per) = (Aggregate::Avg, Per::Node)), "/per"),
         (of(|t| t.no_data = NoData::FireAfter(secs(0))), "/no_data/fire_after"),
         (of(|t| t.hold = secs(8 * 86_400)), "/for"),
     ];

@@ -7,7 +7,7 @@ use super::runs::STEPS_MAX;
 use crate::command::FieldError;
 use crate::model::{
     Action, ActionKind, Aggregate, ClusterSelector, Counter, CounterSource, File, HostKeyPolicy, Kind,
-    MaintenanceWindow, Name, NoData, Node, Object, Parse, Spec, SshProfile, Target, Trigger, Value,
+    MaintenanceWindow, Name, NoData, Node, Object, Parse, Per, Spec, SshProfile, Target, Trigger, Value,
     WindowScope,
 };
 
@@ -230,6 +230,11 @@ fn check_trigger(check: &mut Check<'_, '_>, trigger: &Trigger) {
     if let NoData::FireAfter(after) = trigger.no_data {
         check.duration("/no_data/fire_after", after, Duration::from_secs(1), DAY * 7);
     }
+    check.need(
+        trigger.per == Per::Trigger || trigger.aggregate == Aggregate::Each,
+        "/per",
+        "one value over the cluster belongs to no node: `per: node` needs `aggregate: each`",
+    );
     for (position, condition) in trigger.conditions.iter().enumerate() {
         let pointer = |field: &str| format!("/when/{position}/{field}");
         check.need(condition.threshold.is_finite(), &pointer("threshold"), "a finite number");

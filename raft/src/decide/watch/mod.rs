@@ -10,7 +10,7 @@
 //!   node. Where a condition has no series at a place, nothing is judged there.
 //! - `aggregate: avg|min|max|sum|count`: one value over the cluster's series of a condition, in series order; with
 //!   `match: any` each condition by itself, with `all` together. Only fresh samples count; `count` counts them,
-//!   so it may be zero, while the others have no data then. `per: node` means nothing here.
+//!   so it may be zero, while the others have no data then. No node fires here: `per: node` is refused with it.
 //!
 //! What needs several series is judged once a *second of sample time*, when the second is over: a sample of a
 //! later second closes it, or a tick. So it does not matter in which order, or in how many entries, the nodes
