@@ -38,13 +38,13 @@ pub trait Engine: Send + Sync + 'static {
 /// Why agreement could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// Nothing happened; it may be tried again.
+    /// Nothing happened; it may be tried again: nobody leads, or who leads has no room on its disk.
     #[error("{0}")]
     Unavailable(String),
     /// It may have happened. The same request may be repeated only under the same request id.
     #[error("it is not known whether this happened: {0}")]
     Unknown(String),
-    /// It cannot be done: too large, no such peer, disk full.
+    /// It cannot be done: too large, no such peer.
     #[error("{0}")]
     Refused(String),
 }

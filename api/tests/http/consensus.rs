@@ -150,7 +150,7 @@ async fn an_unknown_outcome_is_told_as_such() {
     let unknown = fixture.post("/api/v1/clusters", json!({"name": "web"})).await;
     assert_eq!((unknown.status, unknown.code().as_str()), (503, "unknown"));
     assert!(unknown.text().contains("it may have happened"), "{}", unknown.text());
-    *trouble.lock() = Some(EngineError::Refused("the disk is full".to_string()));
+    *trouble.lock() = Some(EngineError::Refused("the command takes 9 MiB".to_string()));
     let refused = fixture.post("/api/v1/clusters", json!({"name": "web"})).await;
     assert_eq!((refused.status, refused.code().as_str()), (409, "refused"));
 }

@@ -386,7 +386,8 @@ impl Engine for Consensus {
                     Attempt::Refused(why) => {
                         let since = *refused_since.get_or_insert_with(Instant::now);
                         if since.elapsed() > REFUSAL_PATIENCE && maybe.is_none() {
-                            return Err(EngineError::Refused(why));
+                            // The disk may have room again, or another peer lead.
+                            return Err(EngineError::Unavailable(why));
                         }
                         reason = why;
                     }

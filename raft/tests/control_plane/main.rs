@@ -389,14 +389,14 @@ async fn a_peer_whose_disk_is_nearly_full_does_not_lead() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_control_plane_whose_disks_are_full_refuses_in_words() {
+async fn a_control_plane_whose_disks_are_full_says_so_and_may_be_asked_again() {
     let mut fleet = Fleet::new();
     fleet.bootstrap().await;
     fleet.shutdown(1).await;
     fleet.change = |config| config.space_threshold_bytes = u64::MAX / 2;
     fleet.open(1).await;
     let error = fleet.put(1, "no").await.unwrap_err();
-    assert!(matches!(&error, EngineError::Refused(why) if why.contains("nearly full")), "{error:?}");
+    assert!(matches!(&error, EngineError::Unavailable(why) if why.contains("nearly full")), "{error:?}");
     // Reads go on.
     assert!(!fleet.has(1, "no").await);
 }
