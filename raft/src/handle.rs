@@ -31,6 +31,10 @@ pub trait Engine: Send + Sync + 'static {
     fn leadership(&self) -> watch::Receiver<Leadership>;
     /// Raft's members, as known here; the leader knows best.
     async fn members(&self) -> Vec<Member>;
+    /// Whether a majority of the voters is connected to this peer now; without one nothing can be committed.
+    fn can_decide(&self) -> bool {
+        true
+    }
     /// Hands leadership to a voter.
     async fn transfer_leader(&self, to: PeerId, deadline: Instant) -> Result<(), EngineError>;
 }
@@ -200,6 +204,12 @@ impl Handle {
 
     /// Why a peer can't be demoted or removed now, if it can't: too few of the other voters answer.
     pub async fn why_needed(&self, peer: PeerId) -> Option<String> {
+    /// Whether a majority of the voters is connected to this peer now. A connection that broke is made again within
+    /// half a second where the other side lives, so believe it only when it lasts.
+    pub fn can_decide(&self) -> bool {
+        self.engine.can_decide()
+    }
+
         crate::consensus::why_needed(&self.members().await, peer)
     }
 

@@ -11,7 +11,8 @@
 //!  8 stores       with the replicated part
 //! ```
 //!
-//! One grace period bounds the whole. A peer whose replicated part has failed has nobody to tell and goes through the
+//! One grace period bounds the whole. When most voters are gone, as where all peers are stopped at the same time, steps
+//! 2 to 6 can't be done any more, and what is left of them is skipped. A peer whose replicated part has failed has nobody to tell and goes through the
 //! same steps in a few seconds.
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Running;
+use super::services::Services;
 
 /// The grace of a peer that has failed.
 const FAILED_GRACE: Duration = Duration::from_secs(3);
@@ -31,6 +33,11 @@ const FAILED_GRACE: Duration = Duration::from_secs(3);
 const REST: Duration = Duration::from_secs(8);
 /// How long each of the short steps may take.
 const STEP: Duration = Duration::from_secs(4);
+/// How long most voters are gone before that is believed: longer than it takes to connect again to one that lives.
+const ALONE_AFTER: Duration = Duration::from_millis(600);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long answers that are under way may take then.
+const ALONE_STEP: Duration = Duration::from_millis(300);
 
 /// The signals that end services, in the order in which they are given.
 #[derive(Default)]
@@ -48,36 +55,84 @@ impl Running {
     pub async fn end(self, has_failed: bool) {
         let Running { handle, control_plane, pool, mut services, stops, grace } = self;
         let grace = if has_failed { grace.min(FAILED_GRACE) } else { grace };
-        let deadline = Instant::now() + grace;
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let step = || STEP.min(left().max(Duration::from_millis(200)));
-
+        let limits = Limits { grace, deadline: Instant::now() + grace };
         stops.requests.cancel();
         stops.drain.cancel();
-        if !has_failed {
-            wait_drained(&handle, step()).await;
-            if timeout(step(), step_down(&handle)).await.is_err() {
-                warn!("leadership could not be handed on in time");
-            }
+        let is_alone = tokio::select! {
+            biased;
+            () = in_order(&handle, &mut services, &stops, &limits, has_failed) => false,
+            () = majority_lost(&handle), if !has_failed => true,
+        };
+        let mut left = limits.left().max(Duration::from_secs(1));
+        if is_alone {
+            info!("most voters are gone: there is nobody to hand anything to");
+            // Scripts go on where they run. Who has their tasks next finds what became of them.
+            services.ended("api", ALONE_STEP).await;
+            left = Duration::ZERO;
         }
-        stops.collection.cancel();
-        services.ended("api", step()).await;
-        services.ended("collectors", step()).await;
-
-        let for_attempts = left().saturating_sub(REST.min(grace / 2));
-        if !services.ended("executors", for_attempts).await {
-            stops.attempts.cancel();
-            services.ended("executors", left().min(REST)).await;
-        }
-
-        stops.session.cancel();
-        services.ended("session", step()).await;
-        stops.leadership.cancel();
-        services.ended("leadership", step()).await;
         pool.shutdown().await;
         services.abort().await;
-        control_plane.shutdown(left().max(Duration::from_secs(1))).await;
+        control_plane.shutdown(left).await;
         info!("peer ended");
+    }
+}
+
+/// How long things may take.
+struct Limits {
+    grace: Duration,
+    deadline: Instant,
+}
+
+impl Limits {
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn step(&self) -> Duration {
+        STEP.min(self.left().max(Duration::from_millis(200)))
+    }
+}
+
+/// Steps 2 to 6.
+async fn in_order(
+    handle: &Handle,
+    services: &mut Services,
+    stops: &Stops,
+    limits: &Limits,
+    has_failed: bool,
+) {
+    if !has_failed {
+        wait_drained(handle, limits.step()).await;
+        if timeout(limits.step(), step_down(handle)).await.is_err() {
+            warn!("leadership could not be handed on in time");
+        }
+    }
+    stops.collection.cancel();
+    services.ended("api", limits.step()).await;
+    services.ended("collectors", limits.step()).await;
+
+    let for_attempts = limits.left().saturating_sub(REST.min(limits.grace / 2));
+    if !services.ended("executors", for_attempts).await {
+        stops.attempts.cancel();
+        services.ended("executors", limits.left().min(REST)).await;
+    }
+
+    stops.session.cancel();
+    services.ended("session", limits.step()).await;
+    stops.leadership.cancel();
+    services.ended("leadership", limits.step()).await;
+}
+
+/// Waits until too few voters are connected to decide anything, and stay so.
+async fn majority_lost(handle: &Handle) {
+    let mut since: Option<Instant> = None;
+    loop {
+        if handle.can_decide() {
+            since = None;
+        } else if since.get_or_insert_with(Instant::now).elapsed() >= ALONE_AFTER {
+            return;
+        }
+        sleep(LOOK_EVERY).await;
     }
 }
 

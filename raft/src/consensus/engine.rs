@@ -417,28 +417,14 @@ impl Engine for Consensus {
     }
 
     async fn members(&self) -> Vec<Member> {
-        let metrics = self.metrics();
-        // What is committed: a change that is under way may yet come to nothing.
-        let membership = metrics.committed_membership_config.membership();
-        let statuses = self.statuses.lock();
-        let votes = |id: &u64| {
-            let configs = membership.get_joint_config();
-            !configs.is_empty() && configs.iter().all(|voters| voters.contains(id))
-        };
-        membership
-            .nodes()
-            .map(|(id, node)| {
-                let peer = PeerId(*id);
-                let (last_log, applied) = if peer == self.local {
-                    (metrics.last_log_index, Some(self.replica.applied()))
-                } else {
-                    let pong =
-                        statuses.get(&peer).filter(|status| status.is_alive()).map(|status| &status.pong);
-                    (pong.map(|pong| pong.last_log), pong.map(|pong| pong.applied))
-                };
-                Member { peer, addr: node.addr.clone(), voter: votes(id), last_log, applied }
-            })
-            .collect()
+        progress::members(self).await
+    }
+
+    fn can_decide(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let voters: Vec<u64> = metrics.borrow_watched().membership_config.membership().voter_ids().collect();
+        let reached = |id: u64| id == self.local.0 || self.is_reached(PeerId(id));
+        voters.iter().filter(|id| reached(**id)).count() > voters.len() / 2
     }
 
     async fn transfer_leader(&self, to: PeerId, deadline: Instant) -> Result<(), EngineError> {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
 use super::engine::Consensus;
-use crate::handle::{EngineError, Leadership};
+use crate::handle::{Engine, EngineError, Leadership};
 use crate::model::PeerId;
 use crate::network::client::Lane;
 use crate::network::frame::GROUP;
@@ -103,6 +103,12 @@ impl Consensus {
         alive <= voters.len() / 2
     }
 
+    /// Whether a peer has answered lately and is still connected: one that has ended is known at once.
+    pub(super) fn is_reached(&self, peer: PeerId) -> bool {
+        let is_alive = self.statuses.lock().get(&peer).is_some_and(Status::is_alive);
+        is_alive && self.link(peer, Lane::Control).is_some_and(|link| link.is_up())
+    }
+
     /// Asks all members how they are, which also keeps the connections up that an election will need.
     pub(super) async fn ask_around(self: Arc<Self>) {
         let mut ticker = tokio::time::interval(PING_INTERVAL);
@@ -167,11 +173,11 @@ impl Consensus {
     /// The other voter that lives, takes writes, and has most of the log.
     pub(super) fn best_successor(&self) -> Option<PeerId> {
         let voters: Vec<u64> = self.metrics().membership_config.membership().voter_ids().collect();
-        let statuses = self.statuses.lock();
+        let statuses = self.statuses();
         statuses
             .iter()
             .filter(|(peer, status)| {
-                voters.contains(&peer.0) && status.is_alive() && status.pong.refuses.is_none()
+                voters.contains(&peer.0) && self.is_reached(**peer) && status.pong.refuses.is_none()
             })
             .max_by_key(|(_, status)| status.pong.last_log)
             .map(|(peer, _)| *peer)
@@ -210,7 +216,7 @@ impl Consensus {
             }
         }
         let mut leadership = self.leadership.subscribe();
-        while Instant::now() < deadline {
+        while Instant::now() < deadline && self.can_decide() {
             self.raft
                 .trigger()
                 .transfer_leader(to.0)

@@ -168,6 +168,11 @@ impl Link {
         Arc::clone(&self.shared.addr.read())
     }
 
+    /// Whether there is a connection now.
+    pub fn is_up(&self) -> bool {
+        matches!(&*self.shared.state.borrow(), State::Up(connection) if !connection.is_closed())
+    }
+
     /// Asks, and waits for the answer. Cancel safe: an answer that nobody waits for is dropped.
     ///
     /// # Errors
