@@ -29,7 +29,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn read_index(&self, deadline: Instant) -> Result<u64, EngineError>;
     /// Who leads, as known here.
     fn leadership(&self) -> watch::Receiver<Leadership>;
-    /// Raft's members, as known here; the leader knows best.
+    /// Raft's members, as known here; how far each has come as the leader knows it, where it answers soon.
     async fn members(&self) -> Vec<Member>;
     /// Whether a majority of the voters is connected to this peer now; without one nothing can be committed.
     fn can_decide(&self) -> bool {
@@ -80,7 +80,9 @@ pub struct Member {
     pub addr: String,
     /// Whether it votes.
     pub voter: bool,
-    /// The last entry known to be in its log; absent where only the leader knows.
+    /// Whether it was heard of in the last seconds.
+    pub answers: bool,
+    /// The last entry known to be in its log; absent where nobody knows.
     pub last_log: Option<u64>,
     /// The last entry it has applied, where known.
     pub applied: Option<u64>,
@@ -197,19 +199,19 @@ impl Handle {
         self.engine.leadership().borrow().local
     }
 
-    /// Raft's members, as known here.
+    /// Raft's members, as known here; how far each has come as the leader knows it. Takes half a second at most.
     pub async fn members(&self) -> Vec<Member> {
         self.engine.members().await
     }
 
-    /// Why a peer can't be demoted or removed now, if it can't: too few of the other voters answer.
-    pub async fn why_needed(&self, peer: PeerId) -> Option<String> {
     /// Whether a majority of the voters is connected to this peer now. A connection that broke is made again within
     /// half a second where the other side lives, so believe it only when it lasts.
     pub fn can_decide(&self) -> bool {
         self.engine.can_decide()
     }
 
+    /// Why a peer can't be demoted or removed now, if it can't: too few of the other voters answer.
+    pub async fn why_needed(&self, peer: PeerId) -> Option<String> {
         crate::consensus::why_needed(&self.members().await, peer)
     }
 

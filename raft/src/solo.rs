@@ -110,6 +110,7 @@ impl Engine for Solo {
             peer: PeerId(1),
             addr: "127.0.0.1:0".to_string(),
             voter: true,
+            answers: true,
             last_log: applied,
             applied,
         }]

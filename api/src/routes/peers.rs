@@ -28,7 +28,7 @@ const BACKUP_MAX: Duration = Duration::from_secs(120);
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/peers", Access::VIEWER, "Lists the peers of the control plane", list)
-            .describe("How far other peers are is known at the leader alone; ask it for `last_log` and `lag` of all.")
+            .describe("How far each has come is the leader's word, where it answers within half a second.")
             .pages()
             .answers::<List<Peer>>(200, "By number."),
         Endpoint::post("/api/v1/peers/{id}/promote", Access::ADMIN, "Makes a learner a voter", promote)
@@ -36,18 +36,33 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .answers_nothing(204, "Membership follows."),
         Endpoint::post("/api/v1/peers/{id}/demote", Access::ADMIN, "Makes a voter a learner", demote)
             .answers_nothing(204, "Membership follows."),
-        Endpoint::delete("/api/v1/peers/{id}", Access::ADMIN, "Removes a peer and revokes its certificate", remove)
-            .answers_nothing(204, "Membership follows."),
+        Endpoint::delete(
+            "/api/v1/peers/{id}",
+            Access::ADMIN,
+            "Removes a peer and revokes its certificate",
+            remove,
+        )
+        .answers_nothing(204, "Membership follows."),
         Endpoint::post("/api/v1/peers/leader", Access::ADMIN, "Hands leadership to a voter", transfer)
             .body::<NewLeader>()
             .answers_nothing(204, "It leads, or is about to."),
-        Endpoint::post("/api/v1/peers/join-tokens", Access::ADMIN, "Makes a right to join, for one peer", join_token)
-            .body_as::<JoinToken>(&["application/json"], Required::False)
-            .answers::<IssuedToken>(201, "The token. It is shown once."),
-        Endpoint::get("/api/v1/backup", Access::ADMIN, "Streams a consistent copy of the control plane", backup)
-            .within(BACKUP_MAX)
-            .describe("For `rscaler restore`. Secrets in it are sealed.")
-            .answers_as(200, "The copy.", "application/octet-stream"),
+        Endpoint::post(
+            "/api/v1/peers/join-tokens",
+            Access::ADMIN,
+            "Makes a right to join, for one peer",
+            join_token,
+        )
+        .body_as::<JoinToken>(&["application/json"], Required::False)
+        .answers::<IssuedToken>(201, "The token. It is shown once."),
+        Endpoint::get(
+            "/api/v1/backup",
+            Access::ADMIN,
+            "Streams a consistent copy of the control plane",
+            backup,
+        )
+        .within(BACKUP_MAX)
+        .describe("For `rscaler restore`. Secrets in it are sealed.")
+        .answers_as(200, "The copy.", "application/octet-stream"),
     ]
 }
 

@@ -25,6 +25,7 @@ use super::leadership::Status;
 use super::log::LogStore;
 use super::machine::Machine;
 use super::network::NetworkFactory;
+use super::progress;
 use super::reads::{self, ReadRequest};
 use super::timers::Timers;
 use super::transfer::Snapshots;

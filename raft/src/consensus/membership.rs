@@ -149,7 +149,7 @@ pub fn why_needed(members: &[Member], peer: PeerId) -> Option<String> {
         return None;
     }
     let others = || voters().filter(|member| member.peer != peer);
-    let (left, answering) = (others().count(), others().filter(|member| member.last_log.is_some()).count());
+    let (left, answering) = (others().count(), others().filter(|member| member.answers).count());
     if answering > left / 2 {
         return None;
     }
@@ -354,7 +354,9 @@ mod tests {
             peer: PeerId(peer),
             addr: addr(peer),
             voter,
-            last_log: answers.then_some(1),
+            answers,
+            // Known of a dead one too.
+            last_log: Some(1),
             applied: None,
         };
         let table: &[(&str, &[Member], u64, bool)] = &[

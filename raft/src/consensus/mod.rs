@@ -14,6 +14,7 @@ mod machine;
 mod machine_test;
 mod membership;
 mod network;
+mod progress;
 #[cfg(test)]
 mod raft_test;
 mod reads;

@@ -16,7 +16,8 @@ use super::engine::{Consensus, Raft, applied, not_written};
 use super::transfer::{MAKE_PATIENCE, ReceiveError, SnapshotOffer, SnapshotPart, SnapshotRequest, Snapshots};
 use super::types::{Payload, TypeConfig};
 use super::wire::{
-    Append, AskPreVote, AskVote, HandOver, Propose, Proposed, ReadIndex, TransferLeader, Vote, Voted,
+    Append, AskPreVote, AskProgress, AskVote, HandOver, Propose, Proposed, ReadIndex, TransferLeader, Vote,
+    Voted,
 };
 use crate::handle::EngineError;
 use crate::network::client::Lane;
@@ -80,6 +81,7 @@ impl Service for PeerService {
                 Kind::Propose => self.propose(request).await,
                 Kind::ReadIndex => self.read_index(request).await,
                 Kind::HandOver => self.hand_over(request).await,
+                Kind::Progress => self.progress(request).await,
                 Kind::SnapshotOffer => self.snapshot_offer(request).await,
                 Kind::SnapshotPart => self.snapshot_part(request).await,
                 Kind::SnapshotRequest => self.snapshot_request(request).await,
@@ -246,6 +248,14 @@ impl PeerService {
         };
         let answer = answer.await;
         request.answer::<HandOver>(answer).await;
+    }
+
+    async fn progress(&self, request: Incoming) {
+        let answer = self.consensus().and_then(|consensus| {
+            let progress = consensus.progress_as_leader();
+            progress.ok_or_else(|| Failure::new(FailureCode::Unavailable, "this peer does not lead"))
+        });
+        request.answer::<AskProgress>(answer).await;
     }
 
     async fn snapshot_offer(&self, mut request: Incoming) {

@@ -6,6 +6,7 @@ use super::convert::{self, Entry, LogId, RaftVote};
 use super::types::{LogPosition, TypeConfig};
 use crate::codec;
 use crate::command::Outcome;
+use crate::model::PeerId;
 use crate::network::frame::Kind;
 use crate::network::message::{Blob, Request};
 use crate::store::wal::{self, Record};
@@ -342,6 +343,24 @@ impl Request for HandOver {
     type Answer = ();
 }
 
+/// Asks the leader how far the members have come.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct AskProgress {}
+
+/// How far a member has come, as the leader knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    pub(crate) peer: PeerId,
+    pub(crate) answers: bool,
+    pub(crate) last_log: Option<u64>,
+    pub(crate) applied: Option<u64>,
+}
+
+impl Request for AskProgress {
+    const KIND: Kind = Kind::Progress;
+    type Answer = Vec<Progress>;
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -432,5 +451,7 @@ mod tests {
         assert_eq!(codec::encode_plain(&ask), [3, 2, 0, 0, 1]);
         assert_eq!(codec::encode_plain(&Appended::HigherVote(ask.vote)), [2, 3, 2, 0]);
         assert_eq!(codec::encode_plain(&Proposed::Refused("x".to_string())), [2, 1, b'x']);
+        let progress = Progress { peer: PeerId(3), answers: true, last_log: Some(9), applied: None };
+        assert_eq!(codec::encode_plain(&progress), [3, 1, 1, 9, 0]);
     }
 }

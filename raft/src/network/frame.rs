@@ -54,12 +54,14 @@ pub enum Kind {
     ReadIndex = 49,
     /// Asks the leader to hand over.
     HandOver = 50,
+    /// Asks the leader how far the members have come.
+    Progress = 51,
     /// Asks to become a peer; the only request without a certificate.
     Join = 64,
 }
 
 impl Kind {
-    const ALL: [Kind; 14] = [
+    const ALL: [Kind; 15] = [
         Kind::Hello,
         Kind::Failure,
         Kind::Ping,
@@ -73,6 +75,7 @@ impl Kind {
         Kind::Propose,
         Kind::ReadIndex,
         Kind::HandOver,
+        Kind::Progress,
         Kind::Join,
     ];
 

@@ -168,6 +168,45 @@ async fn leadership_goes_where_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_goes_to_a_peer_that_has_just_come_back() {
+    let mut fleet = Fleet::start(3, |_| {}).await;
+    let leader = fleet.leader().await;
+    let back = other_than(leader);
+    fleet.crash(back);
+    // By then the leader dials it once a second only.
+    wait_for("its absence to be noticed", || async {
+        let members = fleet.peer(leader).engine().members().await;
+        let missed = members.iter().any(|member| member.peer == PeerId(back) && !member.answers);
+        if missed { Ok(()) } else { Err(format!("{members:?}")) }
+    })
+    .await;
+    fleet.open(back).await;
+    fleet.peer(leader).engine().transfer_leader(PeerId(back), Instant::now() + PATIENCE).await.unwrap();
+    assert_eq!(fleet.leader().await, back);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_peer_knows_how_far_the_others_have_come() {
+    let mut fleet = Fleet::start(3, |_| {}).await;
+    fleet.put(1, "before").await.unwrap();
+    let leader = fleet.leader().await;
+    let dead = other_than(leader);
+    fleet.crash(dead);
+    fleet.put(leader, "after").await.unwrap();
+    for number in (1..=3).filter(|number| *number != dead) {
+        wait_for("what the leader knows", || async {
+            let members = fleet.peer(number).engine().members().await;
+            let of = |number: u64| members.iter().find(|member| member.peer == PeerId(number)).unwrap();
+            let behind = of(dead).last_log.is_some() && of(dead).last_log < of(leader).last_log;
+            let living = members.iter().filter(|member| member.answers);
+            let known = living.clone().all(|member| member.last_log.is_some() && member.applied.is_some());
+            if behind && known && living.count() == 2 { Ok(()) } else { Err(format!("{members:?}")) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_nothing_is_acknowledged() {
     let mut fleet = Fleet::start(3, |_| {}).await;
     let leader = fleet.leader().await;
