@@ -341,7 +341,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 }
 
 /// Replaces a file at once, with mode 0600: after a crash it is the old one or the new one, whole.
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let partial = path.with_extension("partial");
     let mut file = OpenOptions::new()
         .create(true)

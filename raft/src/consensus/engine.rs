@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use super::compare::Comparison;
 use super::forward::{self, Forward};
 use super::leadership::Status;
 use super::log::LogStore;
@@ -102,6 +103,7 @@ pub struct Consensus {
     pub(super) raft: Raft,
     pub(super) replica: Arc<Replica>,
     pub(super) snapshots: Arc<Snapshots>,
+    pub(super) comparison: Arc<Comparison>,
     pub(super) links: Arc<Links>,
     pub(super) leadership: watch::Sender<Leadership>,
     pub(super) statuses: Mutex<BTreeMap<PeerId, Status>>,
@@ -149,6 +151,7 @@ impl Consensus {
             links: Arc::clone(&parts.links),
             snapshots: Arc::clone(&parts.snapshots),
         };
+        let comparison = Arc::clone(parts.machine.comparison());
         let raft = Raft::new(parts.local.0, config, factory, parts.log, parts.machine)
             .await
             .map_err(|error| Error::Fatal(error.to_string()))?;
@@ -159,6 +162,7 @@ impl Consensus {
             raft,
             replica: parts.replica,
             snapshots: parts.snapshots,
+            comparison,
             links: parts.links,
             leadership: watch::Sender::new(Leadership { local: parts.local, leader: None, term: 0 }),
             statuses: Mutex::default(),

@@ -4,7 +4,6 @@
 //! behind it are applied again from the log. Nothing here decides anything: entries are decoded, applied in order,
 //! and answered.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -12,8 +11,9 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
+use super::compare::{Comparer, Comparison, Digest};
 use super::convert::{self, LogId, RaftMembership, SnapshotMeta};
 use super::types::{Answer, LogPosition, PeerAddress, TypeConfig};
 use super::upkeep::{Since, UpkeepConfig};
@@ -28,21 +28,10 @@ use crate::store::{
 /// Entries and bytes that are applied under one lock.
 const BATCH_ENTRIES_MAX: usize = 512;
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// How many digests are remembered to be compared.
-const DIGESTS_MAX: usize = 8;
 
 /// A snapshot in openraft's form.
 pub(super) type Snapshot =
     openraft::Snapshot<openraft::impls::leader_id_adv::LeaderId<u64, u64>, u64, PeerAddress, SnapshotHandle>;
-
-/// The digest of the state after an entry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Digest {
-    /// The entry.
-    pub index: u64,
-    /// [`State::digest`] right after it.
-    pub digest: [u8; 32],
-}
 
 /// The state machine as openraft uses it.
 pub struct Machine {
@@ -60,7 +49,7 @@ pub(super) struct Core {
     gate: Arc<tokio::sync::Mutex<()>>,
     /// Something may be due.
     pub(super) wake: Notify,
-    digests: watch::Sender<Option<Digest>>,
+    comparer: Comparer,
 }
 
 #[derive(Default)]
@@ -68,7 +57,6 @@ struct Progress {
     applied: Applied,
     since_checkpoint: Since,
     since_snapshot: Since,
-    digests: VecDeque<Digest>,
 }
 
 /// Makes the snapshot that was begun when it was asked for.
@@ -102,6 +90,7 @@ impl Machine {
             .load(|rows, blocks, applied| Ok((read_state(rows, blocks, applied)?, applied.clone())))
             .await?;
         let replica = Replica::new(state, applied.position.map_or(0, |position| position.index));
+        let comparer = Comparer::start(replica.with_state_mut(State::undigested))?;
         let mut progress = Progress { applied, ..Progress::default() };
         if let Some(snapshot) = store.current_snapshot() {
             progress.since_snapshot.entries = progress.applied.next_index() - snapshot.manifest().id();
@@ -114,7 +103,7 @@ impl Machine {
                 progress: Mutex::new(progress),
                 gate: Arc::default(),
                 wake: Notify::new(),
-                digests: watch::Sender::new(None),
+                comparer,
             }),
         })
     }
@@ -129,9 +118,9 @@ impl Machine {
         &self.core.store
     }
 
-    /// The newest digest of the state, for the leader to propose ([`Command::VerifyDigest`]).
-    pub fn digests(&self) -> watch::Receiver<Option<Digest>> {
-        self.core.digests.subscribe()
+    /// Whether the state is the leader's.
+    pub fn comparison(&self) -> &Arc<Comparison> {
+        self.core.comparer.comparison()
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {
@@ -207,7 +196,7 @@ type Replies = Vec<(ApplyResponder<TypeConfig>, Answer)>;
 
 impl Core {
     /// Applies entries in order and answers each: a client waits for every kind.
-    fn apply(&self, batch: Vec<Decoded>) -> Result<(), Error> {
+    fn apply(&self, batch: Vec<Decoded>) {
         let mut replies = Replies::new();
         {
             let mut progress = self.progress.lock();
@@ -222,7 +211,7 @@ impl Core {
                     }
                     Content::Proposal(proposal) => {
                         if let Command::VerifyDigest { index, digest } = &proposal.command {
-                            progress.verify(&Digest { index: *index, digest: *digest })?;
+                            self.comparer.verify(Digest { index: *index, digest: *digest });
                         }
                         is_proposal = true;
                         run.proposals.push((position.index, *proposal));
@@ -234,8 +223,8 @@ impl Core {
                 progress.since_snapshot.add(bytes);
                 if self.config.is_digest_due(position.index) {
                     self.apply_run(&mut run, position.index, &mut replies);
-                    let digest = self.replica.read(State::digest);
-                    self.digests.send_replace(Some(progress.remember(position.index, digest)));
+                    let changed = self.replica.with_state_mut(State::undigested);
+                    self.comparer.digest(position.index, changed);
                 }
             }
             let last = progress.applied.position.map_or(0, |position| position.index);
@@ -247,7 +236,6 @@ impl Core {
         for (responder, answer) in replies {
             responder.send(answer);
         }
-        Ok(())
     }
 
     fn apply_run(&self, run: &mut Run, last: u64, replies: &mut Replies) {
@@ -302,6 +290,7 @@ impl Core {
         let state = self.store.install(handle, read_state).await?;
         let mut progress = self.progress.lock();
         self.replica.install(state, applied.position.map_or(0, |position| position.index));
+        self.comparer.begin(self.replica.with_state_mut(State::undigested));
         *progress = Progress { applied, ..Progress::default() };
         Ok(())
     }
@@ -309,32 +298,6 @@ impl Core {
     fn fail(&self, error: Error) -> io::Error {
         self.store.fatal().report(error.chain());
         error.into()
-    }
-}
-
-impl Progress {
-    fn remember(&mut self, index: u64, digest: [u8; 32]) -> Digest {
-        let digest = Digest { index, digest };
-        self.digests.push_back(digest);
-        if self.digests.len() > DIGESTS_MAX {
-            self.digests.pop_front();
-        }
-        digest
-    }
-
-    /// Compares the leader's digest with ours, where we have one: after a start or a snapshot we do not.
-    fn verify(&self, theirs: &Digest) -> Result<(), Error> {
-        match self.digests.iter().find(|ours| ours.index == theirs.index) {
-            Some(ours) if ours.digest != theirs.digest => Err(Error::corrupt(
-                "the state",
-                format!(
-                    "after entry {} it differs from the leader's. Remove this peer from the control plane, and let it \
-                     join again as a new peer with an empty data directory",
-                    theirs.index
-                ),
-            )),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -364,11 +327,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
             batch.push(decoded);
             if batch.len() >= BATCH_ENTRIES_MAX || bytes >= BATCH_BYTES_MAX {
                 bytes = 0;
-                self.core.apply(std::mem::take(&mut batch)).map_err(|error| self.core.fail(error))?;
+                self.core.apply(std::mem::take(&mut batch));
             }
         }
         if !batch.is_empty() {
-            self.core.apply(batch).map_err(|error| self.core.fail(error))?;
+            self.core.apply(batch);
         }
         Ok(())
     }

@@ -4,7 +4,9 @@
 //! Start at [`Consensus`] for a peer from outside, at `machine` and `log` for what openraft drives, at `network` and
 //! `service` for the two ends of the transport.
 
+mod compare;
 mod convert;
+mod differences;
 mod engine;
 mod forward;
 mod leadership;
@@ -27,6 +29,7 @@ mod upkeep;
 mod wire;
 
 pub use engine::{Consensus, Error, PROPOSAL_BYTES_MAX, Parts};
+pub use compare::{Comparison, Digest};
 pub use log::LogStore;
 pub(crate) use machine::read_state;
 pub use machine::{Digest, Machine, SnapshotBuilder, snapshot_of};

@@ -16,8 +16,8 @@ use super::engine::{Consensus, Raft, applied, not_written};
 use super::transfer::{MAKE_PATIENCE, ReceiveError, SnapshotOffer, SnapshotPart, SnapshotRequest, Snapshots};
 use super::types::{Payload, TypeConfig};
 use super::wire::{
-    Append, AskPreVote, AskProgress, AskVote, HandOver, Propose, Proposed, ReadIndex, TransferLeader, Vote,
-    Voted,
+    Append, AskPreVote, AskProgress, AskRows, AskVote, HandOver, Propose, Proposed, ReadIndex,
+    TransferLeader, Vote, Voted,
 };
 use crate::handle::EngineError;
 use crate::network::client::Lane;
@@ -82,6 +82,7 @@ impl Service for PeerService {
                 Kind::ReadIndex => self.read_index(request).await,
                 Kind::HandOver => self.hand_over(request).await,
                 Kind::Progress => self.progress(request).await,
+                Kind::Rows => self.rows(request).await,
                 Kind::SnapshotOffer => self.snapshot_offer(request).await,
                 Kind::SnapshotPart => self.snapshot_part(request).await,
                 Kind::SnapshotRequest => self.snapshot_request(request).await,
@@ -256,6 +257,15 @@ impl PeerService {
             progress.ok_or_else(|| Failure::new(FailureCode::Unavailable, "this peer does not lead"))
         });
         request.answer::<AskProgress>(answer).await;
+    }
+
+    async fn rows(&self, mut request: Incoming) {
+        let answer = async {
+            let ask: AskRows = request.read()?;
+            self.consensus()?.answer_rows(&ask)
+        };
+        let answer = answer.await;
+        request.answer::<AskRows>(answer).await;
     }
 
     async fn snapshot_offer(&self, mut request: Incoming) {

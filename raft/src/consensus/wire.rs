@@ -361,6 +361,27 @@ impl Request for AskProgress {
     type Answer = Vec<Progress>;
 }
 
+/// Asks for rows of the state, to find out what differs. The order is the format: append only.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum AskRows {
+    /// Keys and hashes behind `after`, as they were after the entry at `index`.
+    Hashes { index: u64, after: Vec<u8> },
+    /// The values of rows as they are now.
+    Values { keys: Vec<Vec<u8>> },
+}
+
+/// The answer to [`AskRows`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum Rows {
+    Hashes(Vec<(Vec<u8>, u128)>),
+    Values { applied: u64, values: Vec<Option<Vec<u8>>> },
+}
+
+impl Request for AskRows {
+    const KIND: Kind = Kind::Rows;
+    type Answer = Rows;
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -453,5 +474,9 @@ mod tests {
         assert_eq!(codec::encode_plain(&Proposed::Refused("x".to_string())), [2, 1, b'x']);
         let progress = Progress { peer: PeerId(3), answers: true, last_log: Some(9), applied: None };
         assert_eq!(codec::encode_plain(&progress), [3, 1, 1, 9, 0]);
+        let ask = AskRows::Hashes { index: 7, after: b"O".to_vec() };
+        assert_eq!(codec::encode_plain(&ask), [0, 7, 1, b'O']);
+        let rows = Rows::Values { applied: 8, values: vec![Some(vec![1]), None] };
+        assert_eq!(codec::encode_plain(&rows), [1, 8, 2, 1, 1, 1, 0]);
     }
 }

@@ -56,12 +56,14 @@ pub enum Kind {
     HandOver = 50,
     /// Asks the leader how far the members have come.
     Progress = 51,
+    /// Asks for rows of the state, to find out what differs.
+    Rows = 52,
     /// Asks to become a peer; the only request without a certificate.
     Join = 64,
 }
 
 impl Kind {
-    const ALL: [Kind; 15] = [
+    const ALL: [Kind; 16] = [
         Kind::Hello,
         Kind::Failure,
         Kind::Ping,
@@ -76,6 +78,7 @@ impl Kind {
         Kind::ReadIndex,
         Kind::HandOver,
         Kind::Progress,
+        Kind::Rows,
         Kind::Join,
     ];
 

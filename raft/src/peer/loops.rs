@@ -14,9 +14,9 @@ use tracing::{info, warn};
 
 use super::{Error, Stopped, submit};
 use crate::command::{Command, RejectionKind};
-use crate::consensus::{Consensus, Digest};
+use crate::consensus::{Comparison, Consensus, Digest};
 use crate::handle::Engine;
-use crate::identity::{ControlPlaneId, DataDir, Identity, Origin, TlsFiles};
+use crate::identity::{self, ControlPlaneId, DataDir, Identity, Origin, TlsFiles};
 use crate::model::{PeerId, RequestId, Timestamp};
 use crate::network::certificate::{self, Authority, PeerCertificate, RENEWED_BEFORE_END, wall_clock};
 use crate::network::tls::{RefusedList, Tls};
@@ -28,6 +28,8 @@ const RENEWAL_LOOK_INTERVAL: Duration = Duration::from_secs(3600);
 const ADDRESS_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long others may take to say what differs: meanwhile this peer goes on with a state that is not theirs.
+const DIFFERENCES_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the loops need.
 pub(super) struct Parts {
@@ -41,7 +43,7 @@ pub(super) struct Parts {
     pub(super) authority: Arc<Authority>,
     pub(super) removed: watch::Receiver<Option<String>>,
     pub(super) fatal: Fatal,
-    pub(super) digests: watch::Receiver<Option<Digest>>,
+    pub(super) comparison: Arc<Comparison>,
     pub(super) stopped: watch::Sender<Option<Stopped>>,
 }
 
@@ -69,6 +71,7 @@ impl Parts {
         spawn(Box::pin(Arc::clone(&parts).follow_members()));
         spawn(Box::pin(Arc::clone(&parts).renew()));
         spawn(Box::pin(Arc::clone(&parts).compare()));
+        spawn(Box::pin(Arc::clone(&parts).stop_when_different()));
         spawn(Box::pin(parts.watch_for_the_end()));
     }
 
@@ -219,7 +222,7 @@ impl Parts {
 
     /// The leader lets all peers compare their states with its own.
     async fn compare(self: Arc<Self>) {
-        let mut digests = self.digests.clone();
+        let mut digests = self.comparison.newest();
         while digests.changed().await.is_ok() {
             let digest = *digests.borrow_and_update();
             let Some(Digest { index, digest }) = digest else { continue };
@@ -231,6 +234,27 @@ impl Parts {
                 info!(%error, index, "states are not compared this time");
             }
         }
+    }
+
+    /// A state that differs from the leader's stops this peer. What differs is written down before.
+    async fn stop_when_different(self: Arc<Self>) {
+        let mut differs = self.comparison.differs();
+        let Ok(Some(index)) = differs.wait_for(Option::is_some).await.map(|index| *index) else { return };
+        warn!(index, "this peer's state is not the leader's");
+        let differences = self.consensus.differences(index, Instant::now() + DIFFERENCES_PATIENCE).await;
+        let path = self.data.path().join(format!("differences-{index}.txt"));
+        let written = path.clone();
+        let saved =
+            tokio::task::spawn_blocking(move || identity::write_durably(&written, differences.as_bytes()));
+        let told = match saved.await {
+            Ok(Ok(())) => format!("what differs is in {}", path.display()),
+            Ok(Err(error)) => format!("what differs could not be written down: {error}"),
+            Err(error) => format!("what differs could not be written down: {error}"),
+        };
+        self.fatal.report(format!(
+            "after entry {index} the state of this peer differs from the leader's; {told}. Remove this peer from the \
+             control plane, and let it join again as a new peer with an empty data directory"
+        ));
     }
 
     /// Notices what must stop this peer.

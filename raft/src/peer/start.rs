@@ -74,7 +74,7 @@ pub(super) async fn start(ground: Ground, identity: Identity, expected: Expected
         machine.install(snapshot).await?;
     }
     let replica = Arc::clone(machine.replica());
-    let digests = machine.digests();
+    let comparison = Arc::clone(machine.comparison());
     let (upkeep, upkeep_loop) = (Upkeep::new(&machine), Upkeep::new(&machine));
     let parts = Parts {
         local: identity.peer,
@@ -117,7 +117,7 @@ pub(super) async fn start(ground: Ground, identity: Identity, expected: Expected
         authority: Arc::clone(&authority),
         removed: dialer.removed(),
         fatal,
-        digests,
+        comparison,
         stopped: stopped_sender,
     });
     own.spawn(&loops, &stop, &raft_runtime);

@@ -288,6 +288,11 @@ impl SeriesStore {
     /// Digest of the logical state: the dictionary, every sample ever taken, the open heads as they are in memory, the
     /// counts of what was refused. Peers at the same log index have the same. Costs some 20 ns a series.
     pub fn digest(&self) -> u64 {
+        self.digest_each(|_, _| {})
+    }
+
+    /// As [`SeriesStore::digest`], and shows a hash of each series by itself.
+    pub fn digest_each(&self, mut show: impl FnMut(SeriesId, u64)) -> u64 {
         let mut digest = sample_hash(self.accepted as i64, self.sealed_hash);
         let mut mix = |a: i64, b: u64| digest = sample_hash(a ^ digest as i64, b);
         mix(i64::from(self.dictionary.next()), self.dictionary.digest());
@@ -295,9 +300,12 @@ impl SeriesStore {
         self.refused.0.iter().for_each(|&count| mix(1, count));
         for id in self.dictionary.ids() {
             let Some(series) = self.series(id) else { continue };
-            mix(i64::from(id.0) << 32 | i64::from(series.head.count()), series.head.hash());
-            mix(series.last, series.last_value.to_bits());
-            mix(series.sealed_to, series.refused.as_ref().map_or(0, |refused| refused.total()));
+            let mut hash = sample_hash(i64::from(series.head.count()), series.head.hash());
+            hash = sample_hash(series.last ^ hash as i64, series.last_value.to_bits());
+            let refused = series.refused.as_ref().map_or(0, |refused| refused.total());
+            hash = sample_hash(series.sealed_to ^ hash as i64, refused);
+            show(id, hash);
+            mix(i64::from(id.0), hash);
         }
         digest
     }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::State;
 use super::testing::*;
+use super::{State, StateDigest};
 use crate::command::{Command, EndingResult, Progress, Proposal, RejectionKind, Reply, StartStep, What};
 use crate::model::*;
 
@@ -253,6 +253,27 @@ proptest! {
             let _ = replayed.propose(proposal);
         }
         prop_assert_eq!(straight.state.digest(), replayed.state.digest());
+    }
+
+    /// What two peers compare costs what has changed, and is the same as if everything were encoded.
+    #[test]
+    fn a_digest_that_follows_the_changes_is_that_of_the_whole_state(
+        events in prop::collection::vec(event(), 1..60),
+        restart_at in 0usize..60,
+    ) {
+        let mut driver = begin();
+        let mut follows = StateDigest::default();
+        for (position, event) in events.iter().enumerate() {
+            happen(&mut driver, event);
+            if position == restart_at {
+                driver.restart();
+                follows = StateDigest::default();
+            }
+            if position % 3 == 0 || position + 1 == events.len() {
+                follows.absorb(driver.state.undigested());
+                prop_assert_eq!(follows.finish(), driver.state.digest());
+            }
+        }
     }
 
     /// Whatever happened, once a peer with room works and time passes, every run ends.

@@ -25,7 +25,7 @@ impl State {
         let before = clock.wall;
         clock.elapsed.0 += u64::from(delta_ms.min(DELTA_MAX_MS));
         clock.wall = clock.wall.max(wall);
-        self.globals_changed = true;
+        self.globals_changed.set();
         if first {
             self.extend_sessions();
         }

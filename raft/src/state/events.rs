@@ -7,7 +7,7 @@ impl State {
     /// Writes an event, and drops the oldest beyond what is kept.
     pub(super) fn record(&mut self, actor: Actor, kind: EventKind, message: String) {
         self.globals.next_event += 1;
-        self.globals_changed = true;
+        self.globals_changed.set();
         let id = EventId(self.globals.next_event);
         let at = self.globals.clock.wall;
         self.events.insert(id, Event { id, at, actor, kind, message });

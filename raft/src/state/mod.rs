@@ -9,6 +9,7 @@
 
 mod clock;
 mod config;
+mod digest;
 mod events;
 mod keys;
 mod notice;
@@ -43,8 +44,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use config::{After, Before, Preview};
+pub use digest::{StateDigest, Undigested, digests_differ};
 pub use notice::Notice;
 pub use table::Table;
+use table::{Marks, Purpose, Rows};
 
 use crate::codec;
 use crate::command::{Command, Outcome, Proposal, Rejection, RejectionKind, Reply};
@@ -53,7 +56,7 @@ use crate::model::{
     OutputChunk, Peer, PeerId, RequestId, Run, RunId, Session, Settings, Subject, Task, TaskId, Timestamp,
     Tracked, Watched,
 };
-use crate::series::{self, BlockMeta, Drain, RowChange, SeriesStore};
+use crate::series::{self, BlockMeta, Drain, MakeValue, RowChange, SeriesStore};
 
 /// How long a peer's session lives without renewal.
 pub const SESSION_TTL: std::time::Duration = std::time::Duration::from_secs(2);
@@ -69,7 +72,7 @@ const FINISHED_RUNS_KEPT_MAX: usize = 10_000;
 /// Everything the control plane knows. See the module for what may change it.
 pub struct State {
     globals: Globals,
-    globals_changed: bool,
+    globals_changed: Marks,
     objects: Table<(Kind, Name), Object>,
     file_versions: Table<(Name, u64), FileVersion>,
     host_keys: Table<Name, Vec<String>>,
@@ -206,7 +209,7 @@ impl State {
     pub fn new() -> State {
         State {
             globals: Globals::default(),
-            globals_changed: true,
+            globals_changed: Marks::ALL,
             objects: Table::new(prefix::OBJECTS),
             file_versions: Table::new(prefix::FILE_VERSIONS),
             host_keys: Table::new(prefix::HOST_KEYS),
@@ -308,34 +311,72 @@ impl State {
         std::mem::take(&mut self.notices)
     }
 
+    fn tables(&self) -> [&dyn Rows; 16] {
+        [
+            &self.objects,
+            &self.file_versions,
+            &self.host_keys,
+            &self.checks,
+            &self.peers,
+            &self.join_tokens,
+            &self.sessions,
+            &self.assignments,
+            &self.runs,
+            &self.tasks,
+            &self.outputs,
+            &self.events,
+            &self.requests,
+            &self.watched,
+            &self.tracked,
+            &self.bells,
+        ]
+    }
+
+    fn tables_mut(&mut self) -> [&mut dyn Rows; 16] {
+        [
+            &mut self.objects,
+            &mut self.file_versions,
+            &mut self.host_keys,
+            &mut self.checks,
+            &mut self.peers,
+            &mut self.join_tokens,
+            &mut self.sessions,
+            &mut self.assignments,
+            &mut self.runs,
+            &mut self.tasks,
+            &mut self.outputs,
+            &mut self.events,
+            &mut self.requests,
+            &mut self.watched,
+            &mut self.tracked,
+            &mut self.bells,
+        ]
+    }
+
+    fn drain_rows(&mut self, purpose: Purpose, out: &mut Vec<RowChange>) {
+        if self.globals_changed.take(purpose) {
+            let globals = self.globals.clone();
+            let value: MakeValue = Box::new(move || codec::encode_plain(&globals));
+            out.push(RowChange { key: vec![prefix::GLOBALS], value: Some(value) });
+        }
+        for table in self.tables_mut() {
+            table.drain_changes(purpose, out);
+        }
+    }
+
     /// What changed since the last call, for the checkpoint: rows, and blocks that may go once the rows are durable.
     pub fn drain(&mut self) -> Drain {
         let mut drained = self.series.drain();
-        let out = &mut drained.rows;
-        if std::mem::take(&mut self.globals_changed) {
-            let globals = self.globals.clone();
-            out.push(RowChange {
-                key: vec![prefix::GLOBALS],
-                value: Some(Box::new(move || codec::encode_plain(&globals))),
-            });
-        }
-        self.objects.drain_changes(out);
-        self.file_versions.drain_changes(out);
-        self.host_keys.drain_changes(out);
-        self.checks.drain_changes(out);
-        self.peers.drain_changes(out);
-        self.join_tokens.drain_changes(out);
-        self.sessions.drain_changes(out);
-        self.assignments.drain_changes(out);
-        self.runs.drain_changes(out);
-        self.tasks.drain_changes(out);
-        self.outputs.drain_changes(out);
-        self.events.drain_changes(out);
-        self.requests.drain_changes(out);
-        self.watched.drain_changes(out);
-        self.tracked.drain_changes(out);
-        self.bells.drain_changes(out);
+        self.drain_rows(Purpose::Checkpoint, &mut drained.rows);
         drained
+    }
+
+    /// What changed since the last call, or since it was loaded, for a [`StateDigest`].
+    pub fn undigested(&mut self) -> Undigested {
+        let (mut rows, mut series) = (Vec::new(), Vec::new());
+        self.drain_rows(Purpose::Digest, &mut rows);
+        let samples = self.series.digest_each(|id, hash| series.push((id, hash)));
+        Undigested { rows, series, samples }
     }
 
     /// The state that was drained after the entry at index `applied`. `blocks` are all that are stored.
@@ -358,42 +399,24 @@ impl State {
             }
         }
         state.series = SeriesStore::load(of_series, blocks, applied)?;
-        state.globals_changed = false;
+        state.globals_changed = Marks::LOADED;
         state.rebuild_indexes();
         Ok(state)
     }
 
     fn load_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), codec::Error> {
         let (table, rest) = key.split_first().ok_or_else(|| codec::Error::corrupt("row key"))?;
-        match *table {
-            prefix::GLOBALS => self.globals = codec::decode_plain(value)?,
-            prefix::OBJECTS => self.objects.load(rest, value)?,
-            prefix::FILE_VERSIONS => self.file_versions.load(rest, value)?,
-            prefix::HOST_KEYS => self.host_keys.load(rest, value)?,
-            prefix::CHECKS => self.checks.load(rest, value)?,
-            prefix::PEERS => self.peers.load(rest, value)?,
-            prefix::JOIN_TOKENS => self.join_tokens.load(rest, value)?,
-            prefix::SESSIONS => self.sessions.load(rest, value)?,
-            prefix::ASSIGNMENTS => self.assignments.load(rest, value)?,
-            prefix::RUNS => self.runs.load(rest, value)?,
-            prefix::TASKS => self.tasks.load(rest, value)?,
-            prefix::OUTPUTS => self.outputs.load(rest, value)?,
-            prefix::EVENTS => self.events.load(rest, value)?,
-            prefix::REQUESTS => self.requests.load(rest, value)?,
-            prefix::WATCHED => self.watched.load(rest, value)?,
-            prefix::TRACKED => self.tracked.load(rest, value)?,
-            prefix::BELLS => self.bells.load(rest, value)?,
-            other => {
-                return Err(codec::Error::Corrupt {
-                    what: "checkpoint".to_string(),
-                    detail: format!(
-                        "it has a table `{}` that this version does not know",
-                        other.escape_ascii()
-                    ),
-                });
-            }
+        if *table == prefix::GLOBALS {
+            self.globals = codec::decode_plain(value)?;
+            return Ok(());
         }
-        Ok(())
+        match self.tables_mut().into_iter().find(|rows| rows.prefix() == *table) {
+            Some(rows) => rows.load(rest, value),
+            None => Err(codec::Error::Corrupt {
+                what: "checkpoint".to_string(),
+                detail: format!("it has a table `{}` that this version does not know", table.escape_ascii()),
+            }),
+        }
     }
 
     fn rebuild_indexes(&mut self) {
@@ -409,30 +432,29 @@ impl State {
         self.rebuild_watches();
     }
 
-    /// A digest of the whole logical state, equal on peers that have applied the same entries.
+    /// A digest of the whole logical state, equal on peers that have applied the same entries. Encodes everything:
+    /// a [`StateDigest`] that follows [`State::undigested`] has the same for less.
     pub fn digest(&self) -> [u8; 32] {
-        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-        context.update(&codec::encode_plain(&self.globals));
-        self.objects.digest(&mut context);
-        self.file_versions.digest(&mut context);
-        self.host_keys.digest(&mut context);
-        self.checks.digest(&mut context);
-        self.peers.digest(&mut context);
-        self.join_tokens.digest(&mut context);
-        self.sessions.digest(&mut context);
-        self.assignments.digest(&mut context);
-        self.runs.digest(&mut context);
-        self.tasks.digest(&mut context);
-        self.outputs.digest(&mut context);
-        self.events.digest(&mut context);
-        self.requests.digest(&mut context);
-        self.watched.digest(&mut context);
-        self.tracked.digest(&mut context);
-        self.bells.digest(&mut context);
-        context.update(&self.series.digest().to_be_bytes());
-        let mut digest = [0; 32];
-        digest.copy_from_slice(context.finish().as_ref());
-        digest
+        let value = |value: Vec<u8>| Some(Box::new(move || value) as MakeValue);
+        let globals = codec::encode_plain(&self.globals);
+        let mut rows = vec![RowChange { key: vec![prefix::GLOBALS], value: value(globals) }];
+        for table in self.tables() {
+            table.each(&mut |key, row| rows.push(RowChange { key, value: value(row) }));
+        }
+        let mut series = Vec::new();
+        let samples = self.series.digest_each(|id, hash| series.push((id, hash)));
+        let mut digest = StateDigest::default();
+        digest.absorb(Undigested { rows, series, samples });
+        digest.finish()
+    }
+
+    /// The encoded value of a row, by its key, with the table's byte.
+    pub fn row(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let (table, rest) = key.split_first()?;
+        if *table == prefix::GLOBALS {
+            return Some(codec::encode_plain(&self.globals));
+        }
+        self.tables().into_iter().find(|rows| rows.prefix() == *table)?.value(rest)
     }
 
     /// Settings of the whole control plane.

@@ -61,7 +61,7 @@ impl State {
             self.join_tokens.remove(hash);
         }
         self.globals.next_peer += 1;
-        self.globals_changed = true;
+        self.globals_changed.set();
         let id = PeerId(self.globals.next_peer);
         self.peers.insert(
             id,
@@ -122,7 +122,7 @@ impl State {
             && !row.certificate_serial.is_empty()
         {
             self.globals.revoked.insert(row.certificate_serial.clone());
-            self.globals_changed = true;
+            self.globals_changed.set();
         }
         self.drop_peer_session(peer);
         self.record(actor.clone(), EventKind::PeerRemoved(peer), format!("peer {peer} is removed"));
@@ -157,7 +157,7 @@ impl State {
         // Terms begin anew: ticks of the first leaders must not count as those of leaders long gone.
         self.globals.tick_term = 0;
         self.globals.next_peer += 1;
-        self.globals_changed = true;
+        self.globals_changed.set();
         let id = PeerId(self.globals.next_peer);
         let peer = Peer {
             name: name.to_string(),

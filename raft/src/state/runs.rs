@@ -108,7 +108,7 @@ impl State {
             return Err(State::too_many(format!("{OPEN_RUNS_MAX} runs are going on: wait, or cancel some")));
         }
         self.globals.next_run += 1;
-        self.globals_changed = true;
+        self.globals_changed.set();
         let id = RunId(self.globals.next_run);
         let actor = match &cause {
             Cause::Person(actor) | Cause::Execute { actor, .. } => actor.clone(),
@@ -165,7 +165,7 @@ impl State {
             self.notify(Notice::Task(task));
             tasks.push(task);
         }
-        self.globals_changed = true;
+        self.globals_changed.set();
         if let Some(run) = self.runs.get_mut(&id) {
             run.current = index;
             let step = &mut run.steps[index as usize];

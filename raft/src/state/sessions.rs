@@ -38,7 +38,7 @@ impl State {
             self.end_session(peer, "its process was started again");
         }
         self.globals.next_session += 1;
-        self.globals_changed = true;
+        self.globals_changed.set();
         let epoch = self.globals.next_session;
         let expires = self.globals.clock.elapsed + SESSION_TTL;
         let capabilities = capabilities.clone();
@@ -158,7 +158,7 @@ impl State {
         }
         for (node, peer) in spread::moves(&nodes, &peers) {
             self.globals.next_assignment += 1;
-            self.globals_changed = true;
+            self.globals_changed.set();
             match peer {
                 Some(peer) => {
                     let epoch = self.globals.next_assignment;

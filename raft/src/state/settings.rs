@@ -32,7 +32,7 @@ impl State {
         }
         if self.globals.settings != *settings {
             self.globals.settings = settings.clone();
-            self.globals_changed = true;
+            self.globals_changed.set();
             self.record(actor.clone(), EventKind::SettingsChanged, "settings were changed".to_string());
         }
         Ok(Reply::Done)

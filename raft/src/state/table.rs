@@ -1,7 +1,7 @@
-//! Rows of the state, and which of them changed since the last checkpoint.
+//! Rows of the state, and which of them changed since somebody last asked.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
@@ -19,17 +19,53 @@ pub trait RowKey: Ord + Clone {
     fn read(bytes: &[u8]) -> Option<Self>;
 }
 
+/// Who asks what has changed. Each is told what did since it asked last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// To be written to disk. What was loaded is there already.
+    Checkpoint = 1,
+    /// To be compared with other peers. What was loaded counts as changed.
+    Digest = 2,
+}
+
+const BOTH: u8 = Purpose::Checkpoint as u8 | Purpose::Digest as u8;
+
+/// Which purposes have yet to be told of a change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    pub(super) const ALL: Marks = Marks(BOTH);
+    pub(super) const LOADED: Marks = Marks(Purpose::Digest as u8);
+
+    /// It has changed.
+    pub(super) fn set(&mut self) {
+        *self = Marks::ALL;
+    }
+
+    /// Whether `purpose` was yet to be told; now it is.
+    pub(super) fn take(&mut self, purpose: Purpose) -> bool {
+        let marked = self.0 & purpose as u8 != 0;
+        self.0 &= !(purpose as u8);
+        marked
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// An ordered map whose rows are shared, so that readers and the checkpoint take them without a copy.
 pub struct Table<K, V> {
     prefix: u8,
     rows: BTreeMap<K, Arc<V>>,
-    dirty: BTreeSet<K>,
+    changed: BTreeMap<K, Marks>,
 }
 
 impl<K: RowKey, V: Clone> Table<K, V> {
     /// An empty table that is stored under `prefix`.
     pub fn new(prefix: u8) -> Self {
-        Table { prefix, rows: BTreeMap::new(), dirty: BTreeSet::new() }
+        Table { prefix, rows: BTreeMap::new(), changed: BTreeMap::new() }
     }
 
     /// The row at `key`.
@@ -50,7 +86,7 @@ impl<K: RowKey, V: Clone> Table<K, V> {
 
     /// Puts a row, and gives the one that was there.
     pub fn insert(&mut self, key: K, value: V) -> Option<Arc<V>> {
-        self.dirty.insert(key.clone());
+        self.changed.insert(key.clone(), Marks::ALL);
         self.rows.insert(key, Arc::new(value))
     }
 
@@ -58,7 +94,7 @@ impl<K: RowKey, V: Clone> Table<K, V> {
     pub fn remove(&mut self, key: &K) -> Option<Arc<V>> {
         let removed = self.rows.remove(key);
         if removed.is_some() {
-            self.dirty.insert(key.clone());
+            self.changed.insert(key.clone(), Marks::ALL);
         }
         removed
     }
@@ -66,7 +102,7 @@ impl<K: RowKey, V: Clone> Table<K, V> {
     /// A row to change in place; marks it changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let row = self.rows.get_mut(key)?;
-        self.dirty.insert(key.clone());
+        self.changed.insert(key.clone(), Marks::ALL);
         Some(Arc::make_mut(row))
     }
 
@@ -95,41 +131,69 @@ impl<K: RowKey, V: Clone> Table<K, V> {
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
+
+    fn key_bytes(&self, key: &K) -> Vec<u8> {
+        let mut bytes = vec![self.prefix];
+        key.write(&mut bytes);
+        bytes
+    }
 }
 
-impl<K: RowKey, V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Table<K, V> {
-    /// Appends the rows that changed since the last call to `out`.
-    pub fn drain_changes(&mut self, out: &mut Vec<RowChange>) {
-        for key in std::mem::take(&mut self.dirty) {
-            let mut bytes = vec![self.prefix];
-            key.write(&mut bytes);
-            let value = self.rows.get(&key).map(|row| {
-                let row = Arc::clone(row);
-                Box::new(move || codec::encode_plain(&*row)) as MakeValue
-            });
-            out.push(RowChange { key: bytes, value });
-        }
-    }
-
+/// A table as rows of bytes, whatever is in it.
+pub(super) trait Rows {
+    /// The first byte of its rows' keys.
+    fn prefix(&self) -> u8;
+    /// Appends the rows that changed since the last call for this purpose to `out`.
+    fn drain_changes(&mut self, purpose: Purpose, out: &mut Vec<RowChange>);
     /// Takes a stored row, given without its prefix byte.
     ///
     /// # Errors
     /// [`codec::Error`] where key or value are not of this table.
-    pub fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), codec::Error> {
+    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), codec::Error>;
+    /// The value of a row, given without its prefix byte.
+    fn value(&self, key: &[u8]) -> Option<Vec<u8>>;
+    /// Shows every row, with its prefix byte, in key order.
+    fn each(&self, show: &mut dyn FnMut(Vec<u8>, Vec<u8>));
+}
+
+impl<K, V> Rows for Table<K, V>
+where
+    K: RowKey,
+    V: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    fn drain_changes(&mut self, purpose: Purpose, out: &mut Vec<RowChange>) {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.retain(|key, marks| {
+            if marks.take(purpose) {
+                let value = self.rows.get(key).map(|row| {
+                    let row = Arc::clone(row);
+                    Box::new(move || codec::encode_plain(&*row)) as MakeValue
+                });
+                out.push(RowChange { key: self.key_bytes(key), value });
+            }
+            !marks.is_empty()
+        });
+        self.changed = changed;
+    }
+
+    fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), codec::Error> {
         let key = K::read(key).ok_or_else(|| codec::Error::corrupt("row key"))?;
+        self.changed.insert(key.clone(), Marks::LOADED);
         self.rows.insert(key, Arc::new(codec::decode_plain(value)?));
         Ok(())
     }
 
-    /// Feeds every row, encoded, in key order, to `digest`.
-    pub fn digest(&self, digest: &mut ring::digest::Context) {
-        digest.update(&[self.prefix]);
-        let mut key_bytes = Vec::new();
+    fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
+        Some(codec::encode_plain(&**self.rows.get(&K::read(key)?)?))
+    }
+
+    fn each(&self, show: &mut dyn FnMut(Vec<u8>, Vec<u8>)) {
         for (key, row) in &self.rows {
-            key_bytes.clear();
-            key.write(&mut key_bytes);
-            digest.update(&key_bytes);
-            digest.update(&codec::encode_plain(&**row));
+            show(self.key_bytes(key), codec::encode_plain(&**row));
         }
     }
 }

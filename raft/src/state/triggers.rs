@@ -137,7 +137,7 @@ impl State {
         let wall = self.globals.clock.wall;
         if wall.since(before) > PAUSE {
             self.globals.resumed = wall;
-            self.globals_changed = true;
+            self.globals_changed.set();
         }
         self.settle_triggers();
         self.with_watches(|watch, around, out| {

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fleet::{Fleet, GRACE, PATIENCE, forgetful, has_now, propose, propose_to, propose_within, put, wait_for};
-use rscaler_raft::command::Command;
+use rscaler_raft::command::{Command, Proposal};
 use rscaler_raft::handle::EngineError;
-use rscaler_raft::model::{PeerId, PeerRole, Timestamp};
+use rscaler_raft::model::{Actor, PeerId, PeerRole, Timestamp};
 use rscaler_raft::network::join::{self, Applicant, JoinToken};
 use rscaler_raft::peer::{Error, Peer, Stopped};
 use rscaler_raft::{identity, network};
@@ -438,6 +438,32 @@ async fn a_control_plane_whose_disks_are_full_says_so_and_may_be_asked_again() {
     assert!(matches!(&error, EngineError::Unavailable(why) if why.contains("nearly full")), "{error:?}");
     // Reads go on.
     assert!(!fleet.has(1, "no").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_state_differs_stops_and_writes_down_what_differs() {
+    let mut fleet = Fleet::start(3, |config| config.upkeep.digest_every = 50).await;
+    let leader = fleet.leader().await;
+    let odd = other_than(leader);
+    // As if its memory had failed.
+    let proposal = Proposal { request: None, actor: Actor::System, command: put("odd") };
+    fleet.peer(odd).replica().with_state_mut(|state| state.apply(1, &proposal)).unwrap();
+    let mut stopped = fleet.peer(odd).stopped();
+    for n in 0..50 {
+        fleet.put(leader, &format!("c{n}")).await.unwrap();
+    }
+    let why =
+        tokio::time::timeout(PATIENCE, stopped.wait_for(Option::is_some)).await.unwrap().unwrap().clone();
+    let Some(Stopped::Failed(why)) = why else { panic!("{why:?}") };
+    assert!(why.contains("differs from the leader's") && why.contains("differences-"), "{why}");
+    fleet.crash(odd);
+    let files = std::fs::read_dir(fleet.dir(odd)).unwrap().map(|file| file.unwrap().path());
+    let file = files.into_iter().find(|path| path.to_string_lossy().contains("differences-")).unwrap();
+    let text = std::fs::read_to_string(file).unwrap();
+    let row = text.lines().position(|line| line.ends_with("odd")).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(text.lines().nth(row + 2), Some("  there: no such row"), "{text}");
+    assert!(!text.lines().any(|line| line.ends_with("c0")), "only what differs: {text}");
+    fleet.put(leader, "after").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
