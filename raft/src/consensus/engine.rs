@@ -181,6 +181,7 @@ impl Consensus {
         consensus.spawn(forward::run(Arc::clone(&consensus), forwarded));
         consensus.spawn(reads::run(Arc::clone(&consensus), read_requests));
         consensus.spawn(super::membership::run(Arc::clone(&consensus)));
+        consensus.spawn(super::mend::run(Arc::clone(&consensus)));
         Ok(consensus)
     }
 

@@ -31,6 +31,11 @@ impl LogStore {
         LogStore { wal, checkpointed }
     }
 
+    #[cfg(test)]
+    pub(super) fn wal(&self) -> &Arc<Wal> {
+        &self.wal
+    }
+
     async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let records = if self.wal.is_cached(from) {
             self.wal.read(from, to, bytes_max)?

@@ -21,6 +21,7 @@ use crate::command::{Command, Outcome, Proposal};
 use crate::replica::Replica;
 use crate::series;
 use crate::state::{LoadError, State};
+use crate::store::wal::Wal;
 use crate::store::{
     Applied, BlockInfos, Changes, Error, MembershipRecord, RowSource, SnapshotHandle, Store, StoredMembership,
 };
@@ -28,6 +29,9 @@ use crate::store::{
 /// Entries and bytes that are applied under one lock.
 const BATCH_ENTRIES_MAX: usize = 512;
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// What an entry counts for besides its content.
+const ENTRY_BYTES: usize = 64;
+const COUNT_BYTES_MAX: usize = 1 << 20;
 
 /// A snapshot in openraft's form.
 pub(super) type Snapshot =
@@ -91,10 +95,7 @@ impl Machine {
             .await?;
         let replica = Replica::new(state, applied.position.map_or(0, |position| position.index));
         let comparer = Comparer::start(replica.with_state_mut(State::undigested))?;
-        let mut progress = Progress { applied, ..Progress::default() };
-        if let Some(snapshot) = store.current_snapshot() {
-            progress.since_snapshot.entries = progress.applied.next_index() - snapshot.manifest().id();
-        }
+        let progress = Progress { applied, ..Progress::default() };
         Ok(Machine {
             core: Arc::new(Core {
                 store,
@@ -106,6 +107,31 @@ impl Machine {
                 comparer,
             }),
         })
+    }
+
+    /// Counts what the log holds behind the last snapshot towards the next one, as if this peer had never stopped. What
+    /// is behind the checkpoint is counted when it is applied again.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; fatal.
+    pub async fn count_log(&self, wal: &Arc<Wal>) -> Result<(), Error> {
+        let from = self.core.store.current_snapshot().map_or(0, |snapshot| snapshot.manifest().id());
+        let to = self.core.progress.lock().applied.next_index();
+        let wal = Arc::clone(wal);
+        let counted = tokio::task::spawn_blocking(move || {
+            let (mut next, mut since) = (from.max(wal.state().first_index()), Since::default());
+            while next < to {
+                let records = wal.read(next, to, COUNT_BYTES_MAX)?;
+                let Some((last, _)) = records.last() else { break };
+                next = last.index + 1;
+                records.iter().for_each(|(_, record)| since.add(record.proposed_bytes() + ENTRY_BYTES));
+            }
+            Ok(since)
+        });
+        let counted = counted.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let since = counted.map_err(|error| Error::io("counting the log", error))?;
+        self.core.progress.lock().since_snapshot = since;
+        Ok(())
     }
 
     /// The state, for everybody else.
@@ -181,7 +207,7 @@ fn decode(entry: convert::Entry, responder: Option<ApplyResponder<TypeConfig>>) 
             }
         },
     };
-    Ok(Decoded { position, bytes: bytes + 64, content, responder })
+    Ok(Decoded { position, bytes: bytes + ENTRY_BYTES, content, responder })
 }
 
 /// Entries that are applied together, and who waits for them.

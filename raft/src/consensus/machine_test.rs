@@ -205,6 +205,23 @@ async fn a_state_that_differs_from_the_leaders_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_applied_since_the_last_snapshot_is_known_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut parts = open_in(dir.path(), Expected::Nothing, UpkeepConfig::default()).await;
+    append(&mut parts.log, entries(0..60)).await;
+    apply(&mut parts.machine, entries(0..20)).await;
+    parts.machine.try_create_snapshot_builder(true).await.unwrap().build_snapshot().await.unwrap();
+    apply(&mut parts.machine, entries(20..40)).await;
+    Upkeep::new(&parts.machine).checkpoint().await.unwrap();
+    let (_, before) = parts.machine.core().since();
+    assert!(before.entries == 20 && before.bytes > 20 * 64, "{before:?}");
+    drop(parts);
+    let parts = open_in(dir.path(), Expected::Log, UpkeepConfig::default()).await;
+    parts.machine.count_log(parts.log.wal()).await.unwrap();
+    assert_eq!(parts.machine.core().since().1, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_not_purged_beyond_the_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let mut parts = open_in(dir.path(), Expected::Nothing, UpkeepConfig::default()).await;
@@ -292,6 +309,17 @@ fn all_samples(machine: &Machine) -> Vec<(String, Vec<(i64, f64)>)> {
     let plan = machine.replica().read(|state| state.series().plan(&query, &Limits::default())).unwrap();
     let result = execute(&plan, machine.store().blocks()).unwrap();
     result.rows.into_iter().map(|row| (format!("{:?}", row.key), row.points)).collect()
+}
+
+/// As [`sampled`], for who proposes.
+pub(crate) fn blocks_worth_of_samples() -> Vec<Command> {
+    sampled(0, 60)
+        .into_iter()
+        .filter_map(|entry| match entry.payload {
+            EntryPayload::Normal(payload) => Some(payload.decode().unwrap().command),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Configuration and samples of three series, ten seconds apart, some blocks' worth of them.

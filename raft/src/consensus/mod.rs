@@ -15,6 +15,7 @@ mod machine;
 #[cfg(test)]
 mod machine_test;
 mod membership;
+mod mend;
 mod network;
 mod progress;
 #[cfg(test)]
@@ -28,11 +29,13 @@ mod types;
 mod upkeep;
 mod wire;
 
-pub use engine::{Consensus, Error, PROPOSAL_BYTES_MAX, Parts};
 pub use compare::{Comparison, Digest};
+pub use engine::{Consensus, Error, PROPOSAL_BYTES_MAX, Parts};
 pub use log::LogStore;
 pub(crate) use machine::read_state;
-pub use machine::{Digest, Machine, SnapshotBuilder, snapshot_of};
+pub use machine::{Machine, SnapshotBuilder, snapshot_of};
+#[cfg(test)]
+pub(crate) use machine_test::blocks_worth_of_samples;
 pub use membership::why_needed;
 pub use runtime::RaftRuntime;
 pub use service::{Admission, PeerService};

@@ -17,12 +17,14 @@ use crate::codec;
 use crate::network::client::{CallError, Link};
 use crate::network::frame::{GROUP, Kind};
 use crate::network::message::{Blob, Failure, FailureCode, Request};
-use crate::store::{BlockKey, Error as StoreError, Manifest, SnapshotHandle, Store, Wanted};
+use crate::store::{BlockKey, Blocks, Error as StoreError, Manifest, SnapshotHandle, Store, Wanted};
 
 /// What openraft hands from the machine to the network, and back.
 pub(super) type SnapshotData = SnapshotHandle;
 pub(super) type SnapshotOf = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
 
+/// No snapshot: one has at least one entry.
+const OF_NONE: u64 = 0;
 const PARTS_UNDER_WAY_MAX: usize = 8;
 const PARTS_LISTED_MAX: usize = 256;
 const PART_PATIENCE: Duration = Duration::from_secs(15);
@@ -50,7 +52,7 @@ impl Request for SnapshotOffer {
 /// Asks for a part of a snapshot.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct SnapshotPart {
-    /// [`Manifest::id`].
+    /// [`Manifest::id`]; [`OF_NONE`] for a block that the asked peer has, in whatever snapshot.
     pub(super) id: u64,
     pub(super) part: Part,
 }
@@ -124,14 +126,21 @@ impl Snapshots {
 
     /// Reads a part for another peer.
     pub(super) async fn part(&self, request: SnapshotPart) -> Result<Blob, Failure> {
-        let snapshot = self.store.snapshot(request.id).ok_or_else(|| {
+        let gone = || {
             Failure::new(FailureCode::Unavailable, format!("there is no snapshot {} any more", request.id))
-        })?;
-        let read = tokio::task::spawn_blocking(move || match request.part {
-            Part::Rows { offset, len } => {
+        };
+        let snapshot = match request.id {
+            OF_NONE => None,
+            id => Some(self.store.snapshot(id).ok_or_else(gone)?),
+        };
+        let blocks = self.store.blocks().clone();
+        let read = tokio::task::spawn_blocking(move || match (request.part, snapshot) {
+            (Part::Block(key), None) => blocks.get(&BlockKey(key)),
+            (Part::Block(key), Some(snapshot)) => snapshot.read_block(&BlockKey(key)),
+            (Part::Rows { offset, len }, Some(snapshot)) => {
                 snapshot.read_rows(offset, len as usize).map(|rows| Some(rows.into()))
             }
-            Part::Block(key) => snapshot.read_block(&BlockKey(key)),
+            (Part::Rows { .. }, None) => Err(StoreError::Refused("rows belong to a snapshot".to_string())),
         });
         match read.await {
             Ok(Ok(Some(bytes))) => Ok(Blob(bytes)),
@@ -139,6 +148,16 @@ impl Snapshots {
             Ok(Err(error)) => Err(Failure::new(FailureCode::Refused, error.to_string())),
             Err(_) => Err(Failure::new(FailureCode::Unavailable, "this peer is stopping")),
         }
+    }
+
+    /// The blocks that snapshots name.
+    pub(super) fn blocks(&self) -> &Blocks {
+        self.store.blocks()
+    }
+
+    /// Asks the peer at the other end of `link` for a block, whatever snapshot it is in.
+    pub(super) async fn fetch_block(&self, link: &Link, key: BlockKey) -> Result<Arc<[u8]>, CallError> {
+        Ok(fetch(link, OF_NONE, Wanted::Block(key)).await.1?.0)
     }
 
     /// The manifest of the current snapshot, if it holds the entry at `index`.

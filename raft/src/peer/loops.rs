@@ -309,6 +309,47 @@ mod tests {
     use crate::network::certificate::CERTIFICATE_LIFE;
     use crate::peer::{Peer, PeerConfig};
 
+    async fn until(what: &str, mut look: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !look() {
+            assert!(Instant::now() < deadline, "{what}: not in time");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_damaged_block_is_fetched_again_from_another_peer() {
+        let (first_dir, second_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let config = |dir: &tempfile::TempDir, name: &str| {
+            PeerConfig::new(dir.path(), name, "127.0.0.1:0", "http://127.0.0.1:1")
+        };
+        let first = Peer::bootstrap(config(&first_dir, "p1")).await.unwrap();
+        let token =
+            first.create_join_token(Duration::from_secs(600), crate::model::PeerRole::Voter).await.unwrap();
+        let second = Peer::join(config(&second_dir, "p2"), &token, first.addr()).await.unwrap();
+        for command in crate::consensus::blocks_worth_of_samples() {
+            submit(&first.consensus, None, command, Instant::now() + PATIENCE).await.unwrap().unwrap();
+        }
+        let blocks = |peer: &Peer| peer.replica().read(|state| state.series().status().blocks);
+        until("blocks on both", || blocks(&first) > 2 && blocks(&first) == blocks(&second)).await;
+        let snapshot = second.backups().snapshot().await.unwrap();
+        let listed = snapshot.export().find_map(|part| match part.unwrap() {
+            crate::store::ExportedPart::Block { key, bytes } => Some((key, bytes)),
+            crate::store::ExportedPart::Section { .. } => None,
+        });
+        let (key, bytes) = listed.expect("a snapshot names blocks");
+        second.blocks().damage(&key);
+        assert!(second.blocks().get(&key).is_err());
+        until("the block to be whole", || {
+            second.blocks().get(&key).is_ok_and(|read| read == Some(bytes.clone()))
+        })
+        .await;
+        // What it names was not deleted meanwhile.
+        drop(snapshot);
+        second.shutdown(Duration::from_secs(1)).await;
+        first.shutdown(Duration::from_secs(1)).await;
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_certificate_is_renewed_when_a_month_is_left() {
         let dir = tempfile::tempdir().unwrap();

@@ -150,6 +150,21 @@ fn check(expected: &BlockMeta, found: &BlockMeta, hash: u64) -> Result<(), Error
     Err(Error::corrupt(expected.id, bad.0))
 }
 
+/// Whether these bytes are the block that `meta` is of, down to its last sample.
+pub fn is_block(meta: &BlockMeta, bytes: &Arc<[u8]>) -> bool {
+    struct One<'a>(&'a Arc<[u8]>);
+    impl BlockSource for One<'_> {
+        fn get(&self, _: &BlockId) -> Result<Option<Arc<[u8]>>, Error> {
+            Ok(Some(Arc::clone(self.0)))
+        }
+    }
+    let inputs = [*meta];
+    match meta.id.resolution {
+        Resolution::Raw => read_samples(&inputs, &One(bytes)).is_ok(),
+        _ => read_rollups(&inputs, &One(bytes)).is_ok(),
+    }
+}
+
 impl MergeJob {
     /// The blocks it reads.
     pub fn inputs(&self) -> impl Iterator<Item = BlockId> {

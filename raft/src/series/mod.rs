@@ -47,7 +47,7 @@ pub use dictionary::SERIES_MAX;
 pub use error::Error;
 pub use execute::execute;
 pub use expire::{EXPIRE_MAX, Expired};
-pub use jobs::{Job, MergeJob, SealJob, encode};
+pub use jobs::{Job, MergeJob, SealJob, encode, is_block};
 pub use key::{KeyRef, SeriesId, SeriesKey};
 pub use persist::{
     DELETIONS_MAX, DICTIONARY_PREFIX, Drain, HEAD_PREFIX, INFO_PREFIX, MakeValue, ROW_BYTES_MAX, RowChange,

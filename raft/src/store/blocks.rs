@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::Error;
 use super::checkpoint::PART_BYTES_MAX;
@@ -142,11 +144,22 @@ impl From<Block> for NewBlock {
 #[derive(Clone)]
 pub struct Blocks {
     database: Arc<Database>,
+    damaged: Arc<Damaged>,
+}
+
+/// How many damaged blocks are remembered, to be fetched again. What is forgotten is noticed when it is read again.
+const DAMAGED_MAX: usize = 1024;
+
+/// Blocks that were found damaged.
+#[derive(Default)]
+struct Damaged {
+    keys: Mutex<BTreeSet<BlockKey>>,
+    found: Notify,
 }
 
 impl Blocks {
     pub(super) fn new(database: Arc<Database>) -> Blocks {
-        Blocks { database }
+        Blocks { database, damaged: Arc::default() }
     }
 
     /// Stores blocks, durably. What was to be deleted under the same id stays.
@@ -172,7 +185,55 @@ impl Blocks {
     /// # Errors
     /// [`Error::Corrupt`] where it is damaged, [`Error::Io`], [`Error::Closed`].
     pub fn get(&self, key: &BlockKey) -> Result<Option<Arc<[u8]>>, Error> {
-        self.database.read_blocks(|tree| get(tree, key))
+        let read = self.database.read_blocks(|tree| get(tree, key));
+        if let Err(Error::Corrupt { .. }) = &read {
+            let mut damaged = self.damaged.keys.lock();
+            if damaged.len() < DAMAGED_MAX && damaged.insert(*key) {
+                self.damaged.found.notify_one();
+            }
+        }
+        read
+    }
+
+    /// Waits for a block that is found damaged. Each is told once, and again when it is read again.
+    pub async fn damaged(&self) -> BlockKey {
+        loop {
+            if let Some(key) = self.damaged.keys.lock().pop_first() {
+                return key;
+            }
+            self.damaged.found.notified().await;
+        }
+    }
+
+    /// Puts a block that came from another peer in the place of a damaged one; false where it is not the same, or the
+    /// block is not wanted any more.
+    ///
+    /// # Errors
+    /// As [`Blocks::put`].
+    pub async fn mend(&self, key: BlockKey, bytes: Arc<[u8]>) -> Result<bool, Error> {
+        let blocks = self.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let Some(info) = blocks.info(&key)? else { return Ok(None) };
+            let is_same = info.meta().is_ok_and(|meta| series::is_block(&meta, &bytes));
+            Ok(is_same.then_some(NewBlock { info, bytes }))
+        });
+        let checked =
+            checked.await.unwrap_or_else(|error| Err(Error::io("checking a block", io::Error::other(error))));
+        match checked? {
+            Some(block) => self.put(vec![block]).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Damages a block.
+    #[cfg(test)]
+    pub(crate) fn damage(&self, key: &BlockKey) {
+        let changed = self.database.read_blocks(|tree| {
+            let mut value = tree.get(part_key(key, 0)).map_err(reading)?.expect("it is stored").to_vec();
+            *value.last_mut().expect("it has a head") ^= 1;
+            tree.insert(part_key(key, 0), value).map_err(reading).map(|_| ())
+        });
+        changed.expect("it can be written");
     }
 
     /// What is known of a block. Reads the disk.

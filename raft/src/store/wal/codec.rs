@@ -45,6 +45,14 @@ impl Record {
         }
     }
 
+    /// The length of a proposal; zero where it is something else.
+    pub fn proposed_bytes(&self) -> usize {
+        match self {
+            Record::Normal(bytes) => bytes.len(),
+            Record::Blank | Record::Membership(_) => 0,
+        }
+    }
+
     fn parts(&self) -> (u8, &[u8]) {
         match self {
             Record::Blank => (0, &[]),
