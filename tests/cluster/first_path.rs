@@ -8,8 +8,8 @@ use crate::hosts::Host;
 use crate::plane::Plane;
 use crate::wait::until;
 
-/// Two hosts in a cluster `web`, each with a counter that reads a file of the host's own; a trigger on it writes another.
-fn fleet(hosts: &[Host]) -> String {
+/// Hosts as nodes of a cluster `web`, named `web00` and so on.
+pub(crate) fn nodes(hosts: &[Host]) -> String {
     let mut yaml = format!(
         "kind: secret\nname: key\nvalue: |\n{}\n---\nkind: ssh-profile\nname: ops\nuser: {}\nkey: {{secret: key}}\nhost_key: accept-new\n---\nkind: cluster\nname: web\n",
         hosts[0].private_key().lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"),
@@ -22,7 +22,13 @@ fn fleet(hosts: &[Host]) -> String {
             host.port(),
         );
     }
-    yaml + r#"---
+    yaml
+}
+
+/// Two hosts, each with a counter that reads a file of the host's own; a trigger on it writes another.
+fn fleet(hosts: &[Host]) -> String {
+    nodes(hosts)
+        + r#"---
 kind: counter
 name: load
 type: ssh
@@ -64,7 +70,8 @@ steps: [{action: relieve, target: firing-node}]
 "#
 }
 
-fn points(samples: &Value) -> Vec<(i64, f64)> {
+/// Times in ms and values, oldest first.
+pub(crate) fn points(samples: &Value) -> Vec<(i64, f64)> {
     let series = samples["series"].as_array().cloned().unwrap_or_default();
     series
         .iter()

@@ -4,6 +4,7 @@
 
 mod backup;
 mod demo;
+mod disk;
 mod errors;
 mod failover;
 mod first_path;
@@ -11,3 +12,4 @@ mod hosts;
 mod membership;
 mod plane;
 mod wait;
+mod writer;

@@ -1,43 +1,16 @@
 //! Peers join, leave and change roles, under load.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::plane::{Plane, STARTING};
 use crate::wait::until;
+use crate::writer::{Writer, assert_has};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_join_are_removed_and_leadership_moves_while_writes_go_on() {
     let mut plane = Plane::start(3).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let writer = {
-        let stop = Arc::clone(&stop);
-        let (api, token) = (plane.peers[0].api.clone(), plane.token.clone());
-        tokio::spawn(async move {
-            let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-            let mut written = Vec::new();
-            let mut number = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let name = format!("w{number}");
-                number += 1;
-                let answer = http
-                    .post(format!("http://{api}/api/v1/clusters"))
-                    .bearer_auth(&token)
-                    .header("Idempotency-Key", &name)
-                    .json(&json!({"name": name}))
-                    .send()
-                    .await;
-                if answer.is_ok_and(|answer| answer.status().is_success()) {
-                    written.push(name);
-                }
-            }
-            written
-        })
-    };
+    let writer = Writer::start(&plane, 0);
 
     let fourth = plane.join().await;
     plane.voters(4).await;
@@ -60,25 +33,9 @@ async fn peers_join_are_removed_and_leadership_moves_while_writes_go_on() {
     plane.voters(3).await;
     plane.peers[fourth].kill();
 
-    stop.store(true, Ordering::Relaxed);
-    let written = writer.await.unwrap();
+    let written = writer.stop().await;
     assert!(written.len() > 20, "only {} writes", written.len());
-    let mut seen = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let path = format!("clusters?limit=500&consistency=linearizable{cursor}");
-        let page = plane.ask(0, Method::GET, &path, None).await.unwrap();
-        seen.extend(
-            page["items"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_string()),
-        );
-        match &page["next"] {
-            Value::String(next) => cursor = format!("&cursor={next}"),
-            _ => break,
-        }
-    }
-    for name in &written {
-        assert!(seen.contains(name), "`{name}` was acknowledged and is missing");
-    }
+    assert_has(&plane, 0, &written).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -290,6 +290,12 @@ impl Peer {
         process.wait().unwrap().code()
     }
 
+    /// Sends the process a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let process = self.process.as_ref().expect("it runs");
+        rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).unwrap();
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.process.is_some()
     }
