@@ -80,12 +80,14 @@ fn effects(rounds: &[&Round]) -> String {
     takeovers.sort();
     let fired = |of: fn(&Fired) -> usize| rounds.iter().map(|round| of(&round.fired)).sum::<usize>();
     format!(
-        "tasks: {} succeeded, {} lost with their executor, {} failed, {} begun again as they may; taken over {} times, ms \
+        "tasks: {} succeeded, {} lost with their executor, {} failed, {} begun again as they may, {} attempts lost \
+         with an executor that nobody had disturbed; taken over {} times, ms \
          from the fault: p50 {}, p99 {}, max {}\ntriggers: {} fired, {} acted, {} lost with their executor\n",
         sum(|effects| effects.succeeded),
         sum(|effects| effects.lost),
         sum(|effects| effects.failed),
         sum(|effects| effects.repeated),
+        sum(|effects| effects.undisturbed),
         takeovers.len(),
         percentile(&takeovers, 50).as_millis(),
         percentile(&takeovers, 99).as_millis(),

@@ -16,6 +16,7 @@ mod disk;
 mod faults;
 mod figures;
 #[path = "../cluster/hosts.rs"]
+#[allow(dead_code, reason = "the tests of whole control planes do more with hosts")]
 mod hosts;
 mod load;
 mod net;
@@ -80,7 +81,7 @@ fn read(arguments: &[String]) -> Result<Asked, String> {
 
 /// Rounds until the time is over, each fault before any comes again. Whether nothing was violated.
 fn programme(arguments: &[String]) -> bool {
-    let asked = match read(arguments) {
+    let mut asked = match read(arguments) {
         Ok(asked) => asked,
         Err(why) => {
             eprintln!("{why}");
@@ -90,6 +91,10 @@ fn programme(arguments: &[String]) -> bool {
     if let Err(why) = net::permitted() {
         eprintln!("network namespaces can not be made here: {why}");
         return false;
+    }
+    if let Err(why) = disk::permitted() {
+        println!("without full-disk: file systems can not be mounted here: {why}");
+        asked.faults.retain(|fault| fault.disk_mib().is_none());
     }
     let runtime = runtime();
     let end = Instant::now() + Duration::from_secs_f64(asked.minutes * 60.0);

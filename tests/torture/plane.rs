@@ -195,11 +195,6 @@ impl Plane {
         }
     }
 
-    /// The directory of everything.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Leaves the directory where it is, and says where.
     pub(crate) fn keep(&mut self) -> PathBuf {
         self.dir.disable_cleanup(true);
@@ -454,17 +449,21 @@ impl Peer {
         }
     }
 
+    /// All of its log.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
     /// The last lines of its log.
     pub(crate) fn log_end(&self, lines: usize) -> String {
-        let text = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+        let text = self.log();
         let all: Vec<&str> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
     /// Lines of its log that tell of a panic.
     pub(crate) fn panics(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.log_path()).unwrap_or_default();
-        text.lines().filter(|line| line.contains("panicked at")).map(str::to_string).collect()
+        self.log().lines().filter(|line| line.contains("panicked at")).map(str::to_string).collect()
     }
 }
 

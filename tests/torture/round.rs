@@ -95,7 +95,10 @@ pub(crate) async fn run(setup: Setup) -> Round {
         judged.violations.extend(peer.panics().into_iter().map(|line| format!("{}: {line}", peer.name)));
     }
     if !judged.violations.is_empty() {
-        println!("{setup:?}: {:#?}; see {}", judged.violations, plane.keep().display());
+        println!("{setup:?}: see {}", plane.keep().display());
+        for violation in judged.violations.iter().take(20) {
+            println!("    {}", violation.chars().take(1500).collect::<String>());
+        }
     }
     Round { setup, took: began.elapsed(), gaps, converged, judged, effects, fired }
 }

@@ -20,7 +20,7 @@ pub(super) async fn power(plane: &mut Plane, places: &[usize], rng: &mut StdRng)
     }
     for place in places {
         let lost = plane.peers[*place].control.as_ref().ok_or("there is no journal")?.cut_power(rng);
-        plane.peers[*place].note(&format!("---- power was cut: {lost:?}"));
+        plane.peers[*place].note(&format!("---- power was cut: it took {lost}"));
     }
     for place in places {
         plane.peers[*place].restart();
@@ -98,7 +98,7 @@ pub(super) async fn full(plane: &mut Plane, place: usize) -> Result<(), String> 
 pub(super) async fn damaged_log(plane: &mut Plane, place: usize, rng: &mut StdRng) -> Result<(), String> {
     plane.disturb(place);
     plane.peers[place].kill();
-    let files = files(&plane.peers[place].data.join("wal"));
+    let files = files(&plane.peers[place].data.join("log"));
     let file = files.choose(rng).ok_or("there is no log")?;
     flip(file, rng)?;
     plane.peers[place].note(&format!("---- a bit of {} was flipped", file.display()));

@@ -29,7 +29,7 @@ pub(crate) struct Firings {
     /// Steps that were acknowledged.
     pushed: Arc<Mutex<i64>>,
     broken: Arc<Mutex<Vec<String>>>,
-    client: JoinHandle<()>,
+    client: Mutex<Option<JoinHandle<()>>>,
     per_step: usize,
 }
 
@@ -66,17 +66,18 @@ impl Firings {
         let client = Client::new(&plane.front, 0);
         let pushing =
             push(client, Arc::clone(&pushed), Arc::clone(&broken), stop.clone(), count, per_step, first_ms);
-        Firings { count, first_ms, pushed, broken, client: tokio::spawn(pushing), per_step }
+        Firings { count, first_ms, pushed, broken, client: Mutex::new(Some(tokio::spawn(pushing))), per_step }
     }
 
     /// Whether all has been pushed.
     pub(crate) fn is_over(&self) -> bool {
-        self.client.is_finished()
+        self.client.lock().as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Waits until the client has ended, and judges. The peers have converged, and all tasks have ended.
     pub(crate) async fn judge(self, plane: &Plane, fleet: &Fleet) -> Fired {
-        self.client.await.unwrap();
+        let client = self.client.lock().take();
+        client.expect("it is judged once").await.unwrap();
         let pushed = *self.pushed.lock();
         let mut fired = Fired::default();
         fired.judged.violations = std::mem::take(&mut *self.broken.lock());

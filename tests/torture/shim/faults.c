@@ -37,8 +37,9 @@ struct control {
     volatile int64_t sequence;     /* odd while the clock's fields are written */
     volatile int64_t wall_offset;  /* added to the wall clock, ns */
     volatile int64_t skew;         /* added to all clocks at `anchor`, ns */
-    volatile int64_t anchor;       /* a time of the true monotonic clock, ns */
-    volatile int64_t rate_ppm;     /* so many millionths faster from there on */
+    volatile int64_t anchor;       /* a time of the true monotonic clock, ns; a little ahead when it is written */
+    volatile int64_t before_ppm;   /* clocks run so many millionths faster until then */
+    volatile int64_t rate_ppm;     /* and so many from then on: no clock ever goes back */
     volatile int64_t sync_delay;   /* every sync takes so much longer, us */
     volatile int64_t sync_errno;   /* every sync fails with this, where not 0 */
     volatile int64_t write_errno;  /* every write fails with this, where not 0 */
@@ -69,23 +70,19 @@ static int64_t true_ns(clockid_t clock) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static void clock_of(int64_t *wall, int64_t *skew, int64_t *anchor, int64_t *rate) {
-    int64_t before;
-    do {
-        before = control->sequence;
-        __sync_synchronize();
-        *wall = control->wall_offset, *skew = control->skew;
-        *anchor = control->anchor, *rate = control->rate_ppm;
-        __sync_synchronize();
-    } while (before % 2 || before != control->sequence);
-}
-
 /* How far clocks are from the truth now. */
 static int64_t skew_now(void) {
-    int64_t wall, skew, anchor, rate;
-    clock_of(&wall, &skew, &anchor, &rate);
-    if (!rate) return skew;
-    return skew + (int64_t)((__int128)(true_ns(CLOCK_MONOTONIC) - anchor) * rate / 1000000);
+    int64_t begun, skew, anchor, before, rate;
+    do {
+        begun = control->sequence;
+        __sync_synchronize();
+        skew = control->skew, anchor = control->anchor;
+        before = control->before_ppm, rate = control->rate_ppm;
+        __sync_synchronize();
+    } while (begun % 2 || begun != control->sequence);
+    if (!before && !rate) return skew;
+    int64_t since = true_ns(CLOCK_MONOTONIC) - anchor;
+    return skew + (int64_t)((__int128)since * (since < 0 ? before : rate) / 1000000);
 }
 
 static int wrong_clock_gettime(clockid_t clock, struct timespec *out) {

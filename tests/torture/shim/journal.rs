@@ -1,10 +1,13 @@
 //! The journal of changes to a directory, and what a power cut leaves of them.
 //!
-//! What was synced is kept. Of the rest each write is kept or lost by itself, as disks do that reorder, and one that is
-//! kept may be torn at a sector. Names (create, rename, remove) are kept up to some point and lost after it, as file systems
-//! do that journal them; a name is safe once its directory was synced.
+//! What was synced is kept. Of the rest, what lies within what a file had when it was last synced is kept page by page, each
+//! up to a moment of its own, as disks do that reorder; what a file grew by is kept up to one moment, as file systems do that
+//! write data before sizes. Either may be torn at a sector. Names (create, rename, remove) are kept up to some moment, too; a
+//! name is safe once its directory was synced.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -12,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rand::Rng;
 
 /// What a power cut took.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Lost {
     /// Writes that were not synced, and how many of them are gone or torn.
     pub(crate) writes: usize,
@@ -22,8 +25,16 @@ pub(crate) struct Lost {
     pub(crate) names_lost: usize,
 }
 
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lost { writes, writes_lost, names, names_lost } = self;
+        write!(f, "{writes_lost} of {writes} writes and {names_lost} of {names} names that were not synced")
+    }
+}
+
 const HEADER: usize = 72;
-const SECTOR: usize = 512;
+const SECTOR: u64 = 512;
+const PAGE: u64 = 4096;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -68,15 +79,13 @@ pub(crate) fn cut_power(root: &Path, shim: &Path, luck: &mut impl Rng) -> Lost {
     for record in writes.iter().rev() {
         files.undo(record);
     }
+    let mut by_file: BTreeMap<u64, Vec<&Record>> = BTreeMap::new();
     for record in &writes {
-        match luck.random_range(0..3) {
-            0 => lost.writes_lost += 1,
-            1 if record.new.len() > SECTOR => {
-                lost.writes_lost += 1;
-                let keep = luck.random_range(0..record.new.len() / SECTOR) * SECTOR;
-                files.redo(record, keep);
-            }
-            _ => files.redo(record, record.new.len()),
+        by_file.entry(record.inode).or_default().push(*record);
+    }
+    for (inode, writes) in by_file {
+        if let Some(file) = files.get(inode) {
+            lost.writes_lost += keep_some(file, &writes, luck);
         }
     }
     drop(files);
@@ -89,6 +98,47 @@ pub(crate) fn cut_power(root: &Path, shim: &Path, luck: &mut impl Rng) -> Lost {
         fs::remove_file(journal).unwrap();
     }
     lost
+}
+
+/// Does again what the disk got of some writes to one file; gives how many are not whole.
+fn keep_some(file: &File, writes: &[&Record], luck: &mut impl Rng) -> usize {
+    let synced = file.metadata().unwrap().len();
+    // So many writes grew the file, the last of them perhaps in part; the moment of each older page.
+    let grown = luck.random_range(0..=writes.len());
+    let mut moments: HashMap<u64, usize> = HashMap::new();
+    let mut broken = 0;
+    for (number, write) in writes.iter().enumerate() {
+        if write.kind == Kind::Truncate {
+            if number < grown {
+                file.set_len(write.offset).unwrap();
+            }
+            continue;
+        }
+        let end = write.offset + write.new.len() as u64;
+        let mut at = write.offset;
+        let mut is_whole = true;
+        while at < end {
+            let is_old = at < synced;
+            let next = if is_old { (at / PAGE + 1) * PAGE } else { end };
+            let next = next.min(end).min(if is_old { synced } else { end });
+            let moment = if is_old {
+                *moments.entry(at / PAGE).or_insert_with(|| luck.random_range(0..=writes.len()))
+            } else {
+                grown
+            };
+            let keep = match number.cmp(&moment) {
+                Ordering::Less => next,
+                Ordering::Equal => next.min((luck.random_range(at..=next) / SECTOR * SECTOR).max(at)),
+                Ordering::Greater => at,
+            };
+            let piece = (at - write.offset) as usize..(keep - write.offset) as usize;
+            file.write_all_at(&write.new[piece], at).unwrap();
+            is_whole &= keep == next;
+            at = next;
+        }
+        broken += usize::from(!is_whole);
+    }
+    broken
 }
 
 fn read(mut bytes: &[u8]) -> Vec<Record> {
@@ -206,15 +256,6 @@ impl Files {
         if let Some(file) = self.get(record.inode) {
             file.set_len(record.old_size).unwrap();
             file.write_all_at(&record.old, record.offset).unwrap();
-        }
-    }
-
-    /// As much of a change as the disk got.
-    fn redo(&mut self, record: &Record, length: usize) {
-        let Some(file) = self.get(record.inode) else { return };
-        match record.kind {
-            Kind::Truncate => file.set_len(record.offset).unwrap(),
-            _ => file.write_all_at(&record.new[..length], record.offset).unwrap(),
         }
     }
 }

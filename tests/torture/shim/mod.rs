@@ -19,6 +19,7 @@ enum Field {
     WallOffset,
     Skew,
     Anchor,
+    BeforePpm,
     RatePpm,
     SyncDelay,
     SyncErrno,
@@ -88,15 +89,22 @@ impl Control {
     /// All clocks run so many millionths faster from now on, going on from what they show.
     pub(crate) fn set_rate(&self, ppm: i64) {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let now = now.tv_sec * 1_000_000_000 + now.tv_nsec;
-        let since =
-            i128::from(now - self.get(Field::Anchor)) * i128::from(self.get(Field::RatePpm)) / 1_000_000;
+        // A little later, so that it is never told too late: clocks that were read already may not go back.
+        let anchor = now.tv_sec * 1_000_000_000 + now.tv_nsec + 200_000_000;
+        let rate = self.get(Field::RatePpm);
+        let since = i128::from(anchor - self.get(Field::Anchor)) * i128::from(rate) / 1_000_000;
         let skew = self.get(Field::Skew) + i64::try_from(since).unwrap_or(0);
         self.clock(|| {
             self.set(Field::Skew, skew);
-            self.set(Field::Anchor, now);
+            self.set(Field::Anchor, anchor);
+            self.set(Field::BeforePpm, rate);
             self.set(Field::RatePpm, ppm);
         });
+    }
+
+    /// All clocks go back, the monotonic ones too, which no machine's do: to see what follows where a promise is broken.
+    pub(crate) fn turn_back(&self, seconds: i64) {
+        self.clock(|| self.set(Field::Skew, self.get(Field::Skew) - seconds * 1_000_000_000));
     }
 
     fn clock(&self, change: impl FnOnce()) {
