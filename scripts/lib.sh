@@ -56,7 +56,7 @@ cargo_tool() {
 install_test_tools() {
     command -v cargo >/dev/null || { echo "a Rust toolchain is needed: https://rustup.rs" >&2; return 1; }
     need cc gcc && need sshd openssh-server && need ssh openssh-client && need sudo sudo &&
-        need openssl openssl && need ps procps && need bash bash && need dash dash &&
+        need openssl openssl && need ps procps && need ip iproute2 && need bash bash && need dash dash &&
         cargo_tool nextest && cargo_tool deny
 }
 

@@ -164,10 +164,10 @@ impl Request {
         let digest = context.finish();
         let mut id = [0; 16];
         id.copy_from_slice(&digest.as_ref()[..16]);
-        Ok(Some(RequestId(u128::from_be_bytes(id))))
+        Ok(Some(RequestId::named(u128::from_be_bytes(id))))
     }
 
-    /// Proposes a command as the caller, once where the client gave a key.
+    /// Proposes a command as the caller. It is applied once; where the client gave a key, once for all requests with it.
     pub(crate) async fn propose(
         &self,
         part: u32,

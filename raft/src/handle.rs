@@ -119,12 +119,12 @@ impl Handle {
         Handle { replica, engine, blocks, keyring }
     }
 
-    /// Commits a command that may be repeated without harm, and gives its reply.
+    /// Commits a command, and gives its reply. It is applied once, however often it has to be proposed.
     ///
     /// # Errors
     /// [`SubmitError`].
     pub async fn submit(&self, actor: Actor, command: Command) -> Result<Reply, SubmitError> {
-        self.submit_within(PATIENCE, None, actor, command).await
+        self.submit_once(RequestId::passing(rand::random()), actor, command).await
     }
 
     /// Commits a command under a request id: a repetition is answered as the first try was.
@@ -140,7 +140,8 @@ impl Handle {
         self.submit_within(PATIENCE, Some(request), actor, command).await
     }
 
-    /// Commits a command, trying for `patience` to find a leader.
+    /// Commits a command, trying for `patience` to find a leader. Without a request id it must be one that may be applied
+    /// again without harm: a try whose end is not known is followed by another.
     ///
     /// # Errors
     /// [`SubmitError`].

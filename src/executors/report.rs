@@ -114,7 +114,7 @@ impl ReportLoop {
 
     async fn submit(&self, batch: Vec<Item>) {
         // Made once: a repetition of the same batch is answered as the first was, and adds no output twice.
-        let request = RequestId(random_u128());
+        let request = RequestId::passing(random_u128());
         let actor = Actor::Peer(self.handle.local());
         loop {
             let session = self.lease.session();

@@ -1,9 +1,6 @@
 //! The HTTP API as this peer serves it: its address and certificate, and what only the peer can do for it.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,9 +20,9 @@ use rscaler_raft::store::Space;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::Api;
+use super::{Api, durable};
 use crate::config::Config;
 use crate::metrics::{MetricKind, Metrics};
 
@@ -81,11 +78,19 @@ fn read_certificate(cert: &Path, key: &Path) -> anyhow::Result<Certificate> {
     Ok(Certificate { certificate_pem: read(cert)?, key_pem: read(key)? })
 }
 
-/// The certificate that this peer made for itself, kept so that clients who trust it can go on to.
+/// The certificate that this peer made for itself, kept so that clients who trust it can go on to. One that is not whole
+/// serves nobody, and is made again.
 fn own_certificate(config: &Config, address: SocketAddr) -> anyhow::Result<Certificate> {
     let (cert, key) = (config.data_dir.join("api.crt"), config.data_dir.join("api.key"));
     if cert.exists() && key.exists() {
-        return read_certificate(&cert, &key);
+        match read_certificate(&cert, &key)
+            .and_then(|own| server_config(&own).map(|_| own).map_err(Into::into))
+        {
+            Ok(own) => return Ok(own),
+            Err(error) => {
+                warn!(%error, certificate = %cert.display(), "the API's own certificate is damaged")
+            }
+        }
     }
     let mut names = vec!["localhost".to_string(), "127.0.0.1".to_string(), config.name.clone()];
     if !address.ip().is_unspecified() {
@@ -93,11 +98,8 @@ fn own_certificate(config: &Config, address: SocketAddr) -> anyhow::Result<Certi
     }
     let certificate = Certificate::self_signed(&names)?;
     std::fs::create_dir_all(&config.data_dir)?;
-    let _ = std::fs::remove_file(&key);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&key)?;
-    file.write_all(certificate.key_pem.as_bytes())?;
-    file.sync_all()?;
-    std::fs::write(&cert, &certificate.certificate_pem)?;
+    durable::write(&key, certificate.key_pem.as_bytes(), 0o600)?;
+    durable::write(&cert, certificate.certificate_pem.as_bytes(), 0o644)?;
     info!(certificate = %cert.display(), "the API has a self-signed certificate: clients trust it with --ca");
     Ok(certificate)
 }
@@ -191,5 +193,36 @@ impl Collector for OwnMetrics {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Flags;
+
+    #[test]
+    fn a_certificate_of_its_own_is_kept_and_made_again_where_a_crash_left_it_in_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let flags = Flags {
+            data_dir: Some(dir.path().display().to_string()),
+            name: Some("p1".to_string()),
+            ..Flags::default()
+        };
+        let config = Config::read(&flags).unwrap();
+        let make = || own_certificate(&config, "10.0.0.1:7700".parse().unwrap()).unwrap().certificate_pem;
+        let first = make();
+        assert_eq!(make(), first);
+        for file in ["api.crt", "api.key"] {
+            for left in [0, 100] {
+                let before = make();
+                let whole = std::fs::read(dir.path().join(file)).unwrap();
+                std::fs::write(dir.path().join(file), &whole[..left]).unwrap();
+                let again = make();
+                assert_ne!(again, before, "{file} of {left} bytes");
+                assert_eq!(make(), again);
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! ([`shutdown`]), and one that ends by itself ends the peer, for a peer without it would only look alive.
 
 mod api;
+mod durable;
 pub mod leadership;
 pub mod peer;
 mod services;

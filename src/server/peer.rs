@@ -1,7 +1,5 @@
 //! The process of `rscaler server`: what the configuration says becomes a peer that runs.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +15,7 @@ use rscaler_raft::peer::{Peer, PeerConfig, Stopped};
 use rscaler_raft::secrets;
 use tracing::{info, warn};
 
-use super::{ControlPlane, Parts};
+use super::{ControlPlane, Parts, durable};
 use crate::config::{Config, Start};
 use crate::metrics::Metrics;
 
@@ -90,10 +88,7 @@ async fn give_admin_token(handle: &Handle, data_dir: &Path) -> anyhow::Result<()
         Ok(text) => text.trim().to_string(),
         Err(_) => {
             let text = secrets::random_token()?;
-            let mut file =
-                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            writeln!(file, "{text}")?;
-            file.sync_all()?;
+            durable::write(&path, format!("{text}\n").as_bytes(), 0o600)?;
             text
         }
     };

@@ -17,14 +17,18 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Starts a host and waits until it answers. All hosts take the same key.
+    /// Starts a host on loopback and waits until it answers. All hosts take the same key.
     pub(crate) fn start() -> Host {
         static NEXT: AtomicU8 = AtomicU8::new(10);
+        Host::start_at(format!("127.0.1.{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Starts a host at an address of this machine.
+    pub(crate) fn start_at(address: String) -> Host {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         // sshd insists on it when it is started as root.
         let _ = fs::create_dir("/run/sshd");
-        let address = format!("127.0.1.{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let port = TcpListener::bind((address.as_str(), 0)).unwrap().local_addr().unwrap().port();
         keygen(&dir.path().join("host_key"));
         fs::copy(client_key().with_extension("pub"), dir.path().join("authorized_keys")).unwrap();

@@ -34,6 +34,8 @@ struct Follower {
     local: Arc<Replica>,
     next: Mutex<u64>,
     lag: Duration,
+    /// How often each entry is committed: its answer is lost with the leader, all but the last time.
+    tries: u32,
     /// What is answered instead, from now on.
     trouble: Arc<Mutex<Option<EngineError>>>,
     leadership: watch::Sender<Leadership>,
@@ -50,18 +52,21 @@ impl Engine for Follower {
     async fn propose(&self, payload: Payload, _: Instant) -> Result<Outcome, EngineError> {
         self.trouble()?;
         let proposal: Proposal = payload.decode().map_err(|error| EngineError::Refused(error.to_string()))?;
-        let index = {
-            let mut next = self.next.lock();
-            *next += 1;
-            *next
-        };
-        let outcome = self.leader.apply(&[(index, proposal.clone())]).remove(0);
-        let (local, lag) = (Arc::clone(&self.local), self.lag);
-        tokio::spawn(async move {
-            tokio::time::sleep(lag).await;
-            local.apply(&[(index, proposal)]);
-        });
-        Ok(outcome)
+        let mut outcome = Err(EngineError::Unavailable("nothing was committed".to_string()));
+        for _ in 0..self.tries {
+            let index = {
+                let mut next = self.next.lock();
+                *next += 1;
+                *next
+            };
+            outcome = Ok(self.leader.apply(&[(index, proposal.clone())]).remove(0));
+            let (local, lag, proposal) = (Arc::clone(&self.local), self.lag, proposal.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(lag).await;
+                local.apply(&[(index, proposal)]);
+            });
+        }
+        outcome
     }
 
     async fn read_index(&self, _: Instant) -> Result<u64, EngineError> {
@@ -83,6 +88,10 @@ impl Engine for Follower {
 }
 
 async fn follower(lag: Duration) -> (Fixture, Arc<Mutex<Option<EngineError>>>) {
+    follower_that_tries(1, lag).await
+}
+
+async fn follower_that_tries(tries: u32, lag: Duration) -> (Fixture, Arc<Mutex<Option<EngineError>>>) {
     let local = Replica::new(State::new(), 0);
     let trouble = Arc::new(Mutex::new(None));
     let engine = Follower {
@@ -90,6 +99,7 @@ async fn follower(lag: Duration) -> (Fixture, Arc<Mutex<Option<EngineError>>>) {
         local: Arc::clone(&local),
         next: Mutex::new(0),
         lag,
+        tries,
         trouble: Arc::clone(&trouble),
         leadership: watch::Sender::new(Leadership { local: PeerId(2), leader: Some(PeerId(1)), term: 3 }),
     };
@@ -125,6 +135,17 @@ async fn a_linearizable_read_waits_for_what_was_acknowledged() {
     fixture.handle.submit(rscaler_raft::model::Actor::System, command).await.unwrap();
     assert_eq!(fixture.get("/api/v1/clusters/web").await.status, 404, "a local read may be old");
     assert_eq!(fixture.get("/api/v1/clusters/web?consistency=linearizable").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_write_that_is_proposed_again_because_its_answer_was_lost_happens_once() {
+    let (fixture, _) = follower_that_tries(2, Duration::ZERO).await;
+    let created = fixture.post("/api/v1/clusters", json!({"name": "web"})).await;
+    assert_eq!(created.status, 201, "{}", created.text());
+    fixture.seed().await;
+    let run = fixture.post("/api/v1/clusters/web/run", json!({"action": "tidy"})).await;
+    assert_eq!(run.status, 202, "{}", run.text());
+    assert_eq!(fixture.get("/api/v1/runs").await.json()["items"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

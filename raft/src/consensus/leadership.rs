@@ -81,6 +81,10 @@ impl Consensus {
             }
             tokio::select! {
                 changed = metrics.changed() => if changed.is_err() {
+                    // What it says of itself is said no more: its core has panicked, and took the reason with it.
+                    if !self.stop.is_cancelled() {
+                        self.fatal.report("Raft has stopped: its core ended without a word".to_string());
+                    }
                     return;
                 },
                 _ = ticker.tick() => {}

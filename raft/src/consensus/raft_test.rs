@@ -141,3 +141,21 @@ async fn raft_writes_snapshots_purges_and_restarts() {
     write(&raft, 520..530).await;
     raft.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_led_before_it_was_killed_leads_again_only_in_a_later_term() {
+    let dir = tempfile::tempdir().unwrap();
+    let (raft, replica, wal) = start(dir.path(), Expected::Nothing).await;
+    raft.initialize(BTreeMap::from([(1, PeerAddress { addr: "a:1".to_string() })])).await.unwrap();
+    raft.wait(Some(PATIENCE)).current_leader(1, "it leads").await.unwrap();
+    write(&raft, 0..10).await;
+    let term = raft.metrics().borrow_watched().current_term;
+    raft.shutdown().await.unwrap();
+    drop((raft, replica, wal));
+
+    let (raft, _replica, _wal) = start(dir.path(), Expected::Log).await;
+    raft.wait(Some(PATIENCE)).current_leader(1, "it leads again").await.unwrap();
+    assert!(raft.metrics().borrow_watched().current_term > term);
+    write(&raft, 10..20).await;
+    raft.shutdown().await.unwrap();
+}

@@ -231,6 +231,9 @@ pub fn raft_config() -> openraft::Config {
         max_payload_entries: 256,
         install_snapshot_timeout: 60_000,
         enable_pre_vote: Some(true),
+        // Entries are on their way to the others before they are in the own log. Who led, was killed, and went on as the leader
+        // of the same term would give the numbers of lost ones, which others may have, to new ones.
+        enable_leader_restore: Some(false),
         ..openraft::Config::default()
     }
 }

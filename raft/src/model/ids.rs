@@ -41,7 +41,28 @@ numeric_id!(
     EventId
 );
 
-/// Names one request of a client, so that a retry is answered with the first outcome. Made by the proposer:
-/// random, or derived from who asks and the `Idempotency-Key` they sent.
+/// Names one request, so that a retry is answered with the first outcome. Made by the proposer: [`RequestId::passing`]
+/// or [`RequestId::named`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct RequestId(pub u128);
+
+impl RequestId {
+    /// Set in the numbers of requests that nobody repeats later.
+    const PASSING: u128 = 1 << 127;
+
+    /// Of a request that only the peer that proposes it tries again, within seconds. `number` is random.
+    pub const fn passing(number: u128) -> RequestId {
+        RequestId(number | Self::PASSING)
+    }
+
+    /// Of a request that whoever made it can name again, much later. `number` is derived from who that is and from
+    /// how they named it.
+    pub const fn named(number: u128) -> RequestId {
+        RequestId(number & !Self::PASSING)
+    }
+
+    /// Whether nobody repeats it later.
+    pub const fn is_passing(self) -> bool {
+        self.0 & Self::PASSING != 0
+    }
+}

@@ -106,7 +106,7 @@ pub fn admission_id(join: &Join) -> Result<RequestId, certificate::Error> {
     let hash = secrets::sha256(&[b"rscaler join", &join.secret, &key, join.name.as_bytes()]);
     let mut id = [0; 16];
     id.copy_from_slice(&hash[..16]);
-    Ok(RequestId(u128::from_le_bytes(id)))
+    Ok(RequestId::named(u128::from_le_bytes(id)))
 }
 
 /// Why a peer could not join.

@@ -299,7 +299,7 @@ fn renewed(authority: &Authority, peer: PeerId, files: &TlsFiles) -> Result<(Tls
 
 /// What the founding peer is admitted under, so that a repetition answers the same.
 fn founding_request(control_plane: ControlPlaneId) -> RequestId {
-    RequestId(control_plane.0)
+    RequestId::named(control_plane.0)
 }
 
 #[cfg(test)]

@@ -63,6 +63,21 @@ fn outcomes_are_remembered_for_a_day_of_the_replicated_clock() {
 }
 
 #[test]
+fn outcomes_that_nobody_asks_for_later_are_soon_forgotten() {
+    let mut driver = Driver::new();
+    for request in [RequestId::passing(7), RequestId::named(7)] {
+        let command = Command::ChangeSettings(Settings::default());
+        driver.propose(Proposal { request: Some(request), actor: Actor::System, command }).unwrap();
+    }
+    let wall = driver.state.clock().wall;
+    for _ in 0..300 / 2 {
+        driver.apply(Command::Tick { term: 1, first: false, delta_ms: 2000, wall }).unwrap();
+    }
+    assert_eq!(driver.state.outcome_of(RequestId::passing(7)), None);
+    assert!(driver.state.outcome_of(RequestId::named(7)).is_some());
+}
+
+#[test]
 fn a_checkpoint_of_an_unknown_table_is_refused() {
     let rows = [(vec![b'z', 1], vec![0])];
     let error = State::load(rows, [], 1).err().unwrap();

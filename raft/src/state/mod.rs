@@ -63,9 +63,9 @@ pub const SESSION_TTL: std::time::Duration = std::time::Duration::from_secs(2);
 /// How many outcomes of named requests are remembered, and for how long.
 const REQUESTS_KEPT_MAX: usize = 50_000;
 const REQUESTS_KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
-/// The same for what peers ask, who try again within seconds or not at all. There is much of it, and as the first to
-/// expire it is also the first to go when the bound is reached.
-const PEER_REQUESTS_KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(300);
+/// The same for what is tried again within seconds or not at all. There is much of it, and as the first to expire it is
+/// also the first to go when the bound is reached.
+const PASSING_REQUESTS_KEPT_FOR: std::time::Duration = std::time::Duration::from_secs(300);
 /// How many finished runs are kept.
 const FINISHED_RUNS_KEPT_MAX: usize = 10_000;
 
@@ -243,7 +243,8 @@ impl State {
         let outcome = self.apply_command(index, proposal);
         if let Some(request) = proposal.request {
             let kept_for = match proposal.actor {
-                Actor::Peer(_) => PEER_REQUESTS_KEPT_FOR,
+                Actor::Peer(_) => PASSING_REQUESTS_KEPT_FOR,
+                _ if request.is_passing() => PASSING_REQUESTS_KEPT_FOR,
                 _ => REQUESTS_KEPT_FOR,
             };
             self.remember(request, kept_for, outcome.clone());
