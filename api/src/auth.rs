@@ -58,6 +58,7 @@ pub(crate) struct Caller {
 /// How often somebody may ask. Keyed by token and by address; idle keys are forgotten.
 pub(crate) struct Limiter {
     requests: DefaultKeyedRateLimiter<Name>,
+    visits: DefaultKeyedRateLimiter<IpAddr>,
     attempts: DefaultKeyedRateLimiter<IpAddr>,
     clock: DefaultClock,
     checks: AtomicU64,
@@ -74,9 +75,12 @@ impl Limiter {
     pub(crate) fn new(limits: &Limits) -> Limiter {
         let requests = Quota::per_second(at_least_one(limits.requests_per_second))
             .allow_burst(at_least_one(limits.requests_burst));
+        let visits = Quota::per_second(at_least_one(limits.visits_per_second))
+            .allow_burst(at_least_one(limits.visits_per_second.saturating_mul(2)));
         let attempts = Quota::per_minute(at_least_one(limits.attempts_per_minute));
         Limiter {
             requests: RateLimiter::keyed(requests),
+            visits: RateLimiter::keyed(visits),
             attempts: RateLimiter::keyed(attempts),
             clock: DefaultClock::default(),
             checks: AtomicU64::new(0),
@@ -86,23 +90,33 @@ impl Limiter {
     fn sweep(&self) {
         if self.checks.fetch_add(1, Ordering::Relaxed) % CHECKS_BETWEEN_SWEEPS == CHECKS_BETWEEN_SWEEPS - 1 {
             self.requests.retain_recent();
+            self.visits.retain_recent();
             self.attempts.retain_recent();
         }
     }
 
-    fn check_request(&self, token: &Name) -> Result<(), Problem> {
+    fn check<K: Clone + Eq + std::hash::Hash>(
+        &self,
+        limiter: &DefaultKeyedRateLimiter<K>,
+        key: &K,
+    ) -> Result<(), Problem> {
         self.sweep();
-        self.requests
-            .check_key(token)
-            .map_err(|until| Problem::rate_limited(seconds(until.wait_time_from(self.clock.now()))))
+        let limited = |until: governor::NotUntil<_>| until.wait_time_from(self.clock.now());
+        limiter.check_key(key).map_err(|until| Problem::rate_limited(seconds(limited(until))))
+    }
+
+    fn check_request(&self, token: &Name) -> Result<(), Problem> {
+        self.check(&self.requests, token)
+    }
+
+    /// Counts a request to what takes no token.
+    pub(crate) fn check_visit(&self, address: IpAddr) -> Result<(), Problem> {
+        self.check(&self.visits, &network(address))
     }
 
     /// Counts an attempt to authenticate that has failed, or one to log in.
     pub(crate) fn check_attempt(&self, address: IpAddr) -> Result<(), Problem> {
-        self.sweep();
-        self.attempts
-            .check_key(&network(address))
-            .map_err(|until| Problem::rate_limited(seconds(until.wait_time_from(self.clock.now()))))
+        self.check(&self.attempts, &network(address))
     }
 }
 

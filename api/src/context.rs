@@ -21,7 +21,8 @@ use crate::metrics::Metrics;
 /// Bounds of the server.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones wait to be accepted.
+    /// Connections at once. Where there are more, the one that has been idle for longest is cut; while all are busy,
+    /// further ones wait to be accepted.
     pub connections_max: usize,
     /// Answers without an end in sight at once: watchers, followers, backups.
     pub streams_max: usize,
@@ -31,6 +32,8 @@ pub struct Limits {
     pub document_bytes_max: usize,
     /// How long a TLS handshake or a request's head may take.
     pub head_timeout: Duration,
+    /// How long a connection may have no request.
+    pub idle_timeout: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
     /// How long an answer may take to begin.
@@ -43,6 +46,8 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Requests of one token at once.
     pub requests_burst: u32,
+    /// Requests a second of one address to what takes no token, in the long run.
+    pub visits_per_second: u32,
     /// Failed authentications and logins a minute of one address.
     pub attempts_per_minute: u32,
 }
@@ -50,17 +55,19 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            connections_max: 1024,
+            connections_max: 4096,
             streams_max: 256,
             body_bytes_max: 1 << 20,
             document_bytes_max: 16 << 20,
             head_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(40),
             stall_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(10),
             requests_per_second: 500,
             requests_burst: 1000,
+            visits_per_second: 200,
             attempts_per_minute: 30,
         }
     }

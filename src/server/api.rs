@@ -1,6 +1,6 @@
 //! The HTTP API as this peer serves it: its address and certificate, and what only the peer can do for it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,12 +22,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Api, durable};
-use crate::config::Config;
+use super::{Api, durable, open_files};
+use crate::config::{Config, TlsFiles};
 use crate::metrics::{MetricKind, Metrics};
 
 /// Pieces of a backup read ahead of the client that takes them.
 const PIECES_AHEAD: usize = 2;
+/// A configured certificate that ends before so many days is worth a word.
+const EXPIRY_DAYS_NEAR: i64 = 30;
 
 /// The API's port, open but not yet served: bound first, so that a mistake shows before anything begins.
 pub(super) struct Bound {
@@ -43,13 +45,13 @@ impl Bound {
             .await
             .with_context(|| format!("cannot listen for the API on {}", config.api))?;
         let address = listener.local_addr()?;
-        let certificate = match &config.api_tls {
-            Some(files) => Some(read_certificate(&files.cert, &files.key)?),
-            None if address.ip().is_loopback() => None,
-            None => Some(own_certificate(config, address)?),
+        let secure = config.api_tls.is_some() || !address.ip().is_loopback();
+        let url = config.api_url.clone().unwrap_or_else(|| url_of(config, address, secure));
+        let tls = match &config.api_tls {
+            Some(files) => Some(configured(files)?),
+            None if secure => Some(server_config(&own_certificate(config, address, &url)?)?),
+            None => None,
         };
-        let tls = certificate.as_ref().map(server_config).transpose().context("the API's certificate")?;
-        let url = config.api_url.clone().unwrap_or_else(|| url_of(address, tls.is_some()));
         Ok(Bound { listener, tls, url })
     }
 
@@ -65,10 +67,17 @@ impl Bound {
             join_tokens: Arc::new(AuthorityTokens(peer.authority().to_vec())),
             readiness: vec![Arc::new(Disk(peer.space()))],
         };
-        let context = context::Context::new(handle, hooks, Limits::default());
+        let context = context::Context::new(handle, hooks, limits());
         context.metrics().register(|registry| registry.register_collector(Box::new(OwnMetrics(metrics))));
         Serving { server: Server::on(self.listener, self.tls, context) }
     }
+}
+
+/// The usual limits, with at most half of the open files for clients: the rest is for nodes, peers and storage.
+fn limits() -> Limits {
+    let usual = Limits::default();
+    let half = usize::try_from(open_files::raise() / 2).unwrap_or(usize::MAX);
+    Limits { connections_max: usual.connections_max.min(half).max(16), ..usual }
 }
 
 fn read_certificate(cert: &Path, key: &Path) -> anyhow::Result<Certificate> {
@@ -78,9 +87,23 @@ fn read_certificate(cert: &Path, key: &Path) -> anyhow::Result<Certificate> {
     Ok(Certificate { certificate_pem: read(cert)?, key_pem: read(key)? })
 }
 
+/// The certificate that the settings name; a word where it ends soon.
+fn configured(files: &TlsFiles) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    let certificate = read_certificate(&files.cert, &files.key)?;
+    let which = || format!("the API's certificate {} with key {}", files.cert.display(), files.key.display());
+    let tls = server_config(&certificate).with_context(which)?;
+    let ends = certificate.ends().with_context(which)?;
+    let days = ends.duration_since(jiff::Timestamp::now()).as_hours() / 24;
+    if days < EXPIRY_DAYS_NEAR {
+        let certificate = files.cert.display();
+        warn!(%certificate, %ends, days, "the API's certificate has expired or will soon: clients refuse it then");
+    }
+    Ok(tls)
+}
+
 /// The certificate that this peer made for itself, kept so that clients who trust it can go on to. One that is not whole
 /// serves nobody, and is made again.
-fn own_certificate(config: &Config, address: SocketAddr) -> anyhow::Result<Certificate> {
+fn own_certificate(config: &Config, address: SocketAddr, url: &str) -> anyhow::Result<Certificate> {
     let (cert, key) = (config.data_dir.join("api.crt"), config.data_dir.join("api.key"));
     if cert.exists() && key.exists() {
         match read_certificate(&cert, &key)
@@ -96,6 +119,10 @@ fn own_certificate(config: &Config, address: SocketAddr) -> anyhow::Result<Certi
     if !address.ip().is_unspecified() {
         names.push(address.ip().to_string());
     }
+    let host = host_of(url.split_once("://").map_or(url, |(_, rest)| rest));
+    if !names.contains(&host) {
+        names.push(host);
+    }
     let certificate = Certificate::self_signed(&names)?;
     std::fs::create_dir_all(&config.data_dir)?;
     durable::write(&key, certificate.key_pem.as_bytes(), 0o600)?;
@@ -104,8 +131,27 @@ fn own_certificate(config: &Config, address: SocketAddr) -> anyhow::Result<Certi
     Ok(certificate)
 }
 
-fn url_of(address: SocketAddr, tls: bool) -> String {
-    format!("{}://{address}", if tls { "https" } else { "http" })
+/// Where clients are told to come: where the API listens. One that listens everywhere has the host that the other
+/// peers are told.
+fn url_of(config: &Config, address: SocketAddr, secure: bool) -> String {
+    let scheme = if secure { "https" } else { "http" };
+    let peer = host_of(config.peer_advertise.as_deref().unwrap_or(&config.peer));
+    let everywhere = |host: &str| host.parse::<IpAddr>().is_ok_and(|host| host.is_unspecified());
+    if !address.ip().is_unspecified() || everywhere(&peer) {
+        return format!("{scheme}://{address}");
+    }
+    let host = if peer.contains(':') { format!("[{peer}]") } else { peer };
+    format!("{scheme}://{host}:{}", address.port())
+}
+
+/// The host of `host:port` or `host:port/path`, an IPv6 address without its brackets.
+fn host_of(text: &str) -> String {
+    let text = text.split('/').next().unwrap_or(text);
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => text,
+    };
+    host.trim_start_matches('[').trim_end_matches(']').to_string()
 }
 
 /// The API, ready to serve.
@@ -211,7 +257,11 @@ mod tests {
             ..Flags::default()
         };
         let config = Config::read(&flags).unwrap();
-        let make = || own_certificate(&config, "10.0.0.1:7700".parse().unwrap()).unwrap().certificate_pem;
+        let make = || {
+            own_certificate(&config, "10.0.0.1:7700".parse().unwrap(), "https://10.0.0.1:7700")
+                .unwrap()
+                .certificate_pem
+        };
         let first = make();
         assert_eq!(make(), first);
         for file in ["api.crt", "api.key"] {
@@ -223,6 +273,18 @@ mod tests {
                 assert_ne!(again, before, "{file} of {left} bytes");
                 assert_eq!(make(), again);
             }
+        }
+    }
+
+    #[test]
+    fn hosts_are_found_in_addresses_and_urls() {
+        for (text, host) in [
+            ("10.0.0.1:7700", "10.0.0.1"),
+            ("p1.example.org:7700/path", "p1.example.org"),
+            ("p1.example.org", "p1.example.org"),
+            ("[fd00::1]:7700", "fd00::1"),
+        ] {
+            assert_eq!(host_of(text), host, "{text}");
         }
     }
 }

@@ -6,6 +6,7 @@
 mod api;
 mod durable;
 pub mod leadership;
+mod open_files;
 pub mod peer;
 mod services;
 pub mod session;

@@ -5,6 +5,7 @@
 //! at [`Client`]; `calls` has one method for each endpoint.
 
 mod calls;
+mod failure;
 pub mod json;
 mod stream;
 mod trust;
@@ -25,6 +26,7 @@ pub use stream::{ByteStream, FollowedOutput, WatchEvent, WatchStream};
 pub use trust::{Trust, fingerprint_text, parse_fingerprint};
 
 use crate::error::Problem;
+use failure::{NotReached, chain, not_reached};
 
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// How long an answer may take; longer than a peer waits for a leader.
@@ -44,6 +46,9 @@ pub enum Error {
     /// No peer could be reached: nothing happened.
     #[error("no peer answers; tried {}", tried(.0))]
     Unreachable(Vec<(String, String)>),
+    /// Peers are there, and none has a certificate that is trusted, or none speaks TLS: nothing happened.
+    #[error("no peer can be trusted; tried {}", tried(.0))]
+    Untrusted(Vec<(String, String)>),
     /// The connection broke after the request was sent: it may have happened.
     #[error("{endpoint} took the request and did not answer it; it may have been done: {why}")]
     Broken {
@@ -87,7 +92,7 @@ impl Error {
     /// Whether nobody answered, or nobody who could: no leader, no peer.
     pub fn is_no_answer(&self) -> bool {
         match self {
-            Error::Unreachable(_) | Error::Broken { .. } => true,
+            Error::Unreachable(_) | Error::Untrusted(_) | Error::Broken { .. } => true,
             Error::Problem(problem) => problem.status == 503,
             Error::Unexpected { .. } | Error::Config(_) => false,
         }
@@ -135,7 +140,7 @@ impl Builder {
     pub fn build(self) -> Result<Client, Error> {
         if self.endpoints.is_empty() {
             return Err(Error::Config(
-                "no peer is named: give the URL of one, such as http://127.0.0.1:7070".to_string(),
+                "no peer is named: give the URL of one, such as http://127.0.0.1:7700".to_string(),
             ));
         }
         let mut endpoints = Vec::new();
@@ -256,7 +261,7 @@ impl Call {
 enum Tried {
     Answered(Response),
     /// It did not get there: nothing happened.
-    NotReached(String),
+    NotReached(NotReached),
     /// It got there, and the connection broke.
     Broken(String),
 }
@@ -276,7 +281,7 @@ impl Client {
     pub(crate) async fn send(&self, call: Call) -> Result<Response, Error> {
         let deadline = Instant::now() + self.patience;
         let mut pause = PAUSE_FIRST;
-        let mut failures: Vec<(String, String)> = Vec::new();
+        let mut failures: Vec<(String, NotReached)> = Vec::new();
         let mut tries = 0usize;
         loop {
             let index = self.current.load(Ordering::Relaxed) % self.endpoints.len();
@@ -307,7 +312,11 @@ impl Client {
                 Tried::NotReached(why) => {
                     failures.retain(|(known, _)| known != endpoint);
                     failures.push((endpoint.clone(), why));
-                    Error::Unreachable(failures.clone())
+                    let told = failures.iter().map(|(known, not)| (known.clone(), not.why.clone())).collect();
+                    if failures.iter().filter(|(_, not)| not.lasts).count() == self.endpoints.len() {
+                        return Err(Error::Untrusted(told));
+                    }
+                    Error::Unreachable(told)
                 }
                 Tried::Broken(why) => Error::Broken { endpoint: endpoint.clone(), why },
             };
@@ -339,7 +348,9 @@ impl Client {
         let begin_max = if call.streams { BEGIN_MAX } else { ANSWER_MAX };
         match tokio::time::timeout(begin_max, request.send()).await {
             Ok(Ok(response)) => Tried::Answered(response),
-            Ok(Err(error)) if error.is_connect() || error.is_builder() => Tried::NotReached(chain(&error)),
+            Ok(Err(error)) if error.is_connect() || error.is_builder() => {
+                Tried::NotReached(not_reached(&error))
+            }
             Ok(Err(error)) => Tried::Broken(chain(&error)),
             Err(_) => Tried::Broken(format!("no answer within {} s", begin_max.as_secs())),
         }
@@ -355,21 +366,6 @@ impl Client {
     pub(crate) async fn tell(&self, call: Call) -> Result<(), Error> {
         self.send(call).await.map(|_| ())
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

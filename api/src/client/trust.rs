@@ -1,7 +1,7 @@
 //! Which certificates of peers are trusted.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -51,53 +51,68 @@ pub fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
 impl Trust {
     pub(super) fn client_config(&self) -> Result<ClientConfig, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let failed = |error: &dyn fmt::Display| Error::Config(format!("TLS cannot be set up: {error}"));
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| failed(&error))?;
-        let verifier: Arc<dyn ServerCertVerifier> = match self {
-            Trust::System => {
-                Arc::new(SystemVerifier { provider: Arc::clone(&provider), inner: Default::default() })
-            }
-            Trust::Authority(pem) => {
-                let mut roots = RootCertStore::empty();
-                let mut listed = Vec::new();
-                for certificate in CertificateDer::pem_slice_iter(pem) {
-                    let certificate = certificate.map_err(|error| failed(&error))?;
-                    listed.push(certificate.clone().into_owned());
-                    roots.add(certificate).map_err(|error| failed(&error))?;
-                }
-                if listed.is_empty() {
-                    return Err(Error::Config("there is no certificate in the given PEM file".to_string()));
-                }
-                let inner =
-                    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                        .build()
-                        .map_err(|error| failed(&error))?;
-                Arc::new(AuthorityVerifier { inner, listed })
-            }
-            Trust::Fingerprint(wanted) => {
-                Arc::new(PinVerifier { provider: Arc::clone(&provider), wanted: Some(*wanted) })
-            }
-            Trust::Insecure => Arc::new(PinVerifier { provider: Arc::clone(&provider), wanted: None }),
+        let judge = match self {
+            Trust::System => Judge::System(OnceLock::new()),
+            Trust::Authority(pem) => authority(pem, &provider)?,
+            Trust::Fingerprint(wanted) => Judge::Fingerprint(*wanted),
+            Trust::Insecure => Judge::Nobody,
         };
+        let verifier = Arc::new(Verifier { provider, judge });
         Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
     }
 }
 
-/// Reads the system's certificates only when a certificate is to be verified: plain HTTP must work without any.
-struct SystemVerifier {
-    provider: Arc<CryptoProvider>,
-    inner: std::sync::OnceLock<Result<rustls_platform_verifier::Verifier, rustls::Error>>,
+fn failed(error: &dyn fmt::Display) -> Error {
+    Error::Config(format!("TLS cannot be set up: {error}"))
 }
 
-impl fmt::Debug for SystemVerifier {
+fn authority(pem: &[u8], provider: &Arc<CryptoProvider>) -> Result<Judge, Error> {
+    let mut roots = RootCertStore::empty();
+    let mut listed = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| failed(&error))?;
+        listed.push(certificate.clone().into_owned());
+        roots.add(certificate).map_err(|error| failed(&error))?;
+    }
+    if listed.is_empty() {
+        return Err(Error::Config("there is no certificate in the given PEM file".to_string()));
+    }
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|error| failed(&error))?;
+    Ok(Judge::Authority { inner, listed })
+}
+
+/// Judges a peer's certificate as [`Trust`] says; the handshake proves that the peer holds its key, whatever is
+/// trusted.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    judge: Judge,
+}
+
+enum Judge {
+    /// The system's certificates are read only when a certificate is to be judged: plain HTTP must work without any.
+    System(OnceLock<Result<rustls_platform_verifier::Verifier, rustls::Error>>),
+    /// What authorities signed, and the listed certificates themselves: a self-signed one is no authority.
+    Authority {
+        inner: Arc<WebPkiServerVerifier>,
+        listed: Vec<CertificateDer<'static>>,
+    },
+    Fingerprint([u8; 32]),
+    Nobody,
+}
+
+impl fmt::Debug for Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SystemVerifier")
+        f.write_str("Judge")
     }
 }
 
-impl ServerCertVerifier for SystemVerifier {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -106,111 +121,31 @@ impl ServerCertVerifier for SystemVerifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let inner =
-            self.inner.get_or_init(|| rustls_platform_verifier::Verifier::new(Arc::clone(&self.provider)));
-        inner.as_ref().map_err(Clone::clone)?.verify_server_cert(end_entity, intermediates, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Trusts what the authorities signed, and the listed certificates themselves: a self-signed one is no authority.
-#[derive(Debug)]
-struct AuthorityVerifier {
-    inner: Arc<WebPkiServerVerifier>,
-    listed: Vec<CertificateDer<'static>>,
-}
-
-impl ServerCertVerifier for AuthorityVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.listed.iter().any(|certificate| certificate.as_ref() == end_entity.as_ref()) {
-            return Ok(ServerCertVerified::assertion());
-        }
-        self.inner.verify_server_cert(end_entity, intermediates, name, ocsp, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-/// Trusts one certificate, or any. The handshake still proves that the peer holds its key.
-#[derive(Debug)]
-struct PinVerifier {
-    provider: Arc<CryptoProvider>,
-    wanted: Option<[u8; 32]>,
-}
-
-impl ServerCertVerifier for PinVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let found = ring::digest::digest(&ring::digest::SHA256, end_entity);
-        match &self.wanted {
-            Some(wanted) if found.as_ref() != wanted => {
-                Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        match &self.judge {
+            Judge::System(inner) => {
+                let made = || rustls_platform_verifier::Verifier::new(Arc::clone(&self.provider));
+                let inner = inner.get_or_init(made).as_ref().map_err(Clone::clone)?;
+                inner.verify_server_cert(end_entity, intermediates, name, ocsp, now)
             }
-            _ => Ok(ServerCertVerified::assertion()),
+            Judge::Authority { inner, listed } => {
+                let is_listed = || listed.iter().any(|one| one.as_ref() == end_entity.as_ref());
+                match inner.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+                    // Who is listed is trusted whatever its name or its issuer, and not for ever.
+                    Err(rustls::Error::InvalidCertificate(why)) if !is_out_of_date(&why) && is_listed() => {
+                        Ok(ServerCertVerified::assertion())
+                    }
+                    judged => judged,
+                }
+            }
+            Judge::Fingerprint(wanted) => {
+                let found = ring::digest::digest(&ring::digest::SHA256, end_entity);
+                if found.as_ref() == wanted {
+                    Ok(ServerCertVerified::assertion())
+                } else {
+                    Err(CertificateError::ApplicationVerificationFailure.into())
+                }
+            }
+            Judge::Nobody => Ok(ServerCertVerified::assertion()),
         }
     }
 
@@ -220,12 +155,8 @@ impl ServerCertVerifier for PinVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, known)
     }
 
     fn verify_tls13_signature(
@@ -234,17 +165,23 @@ impl ServerCertVerifier for PinVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        let known = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, known)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+fn is_out_of_date(why: &CertificateError) -> bool {
+    matches!(
+        why,
+        CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. }
+    )
 }
 
 #[cfg(test)]

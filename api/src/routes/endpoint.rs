@@ -292,10 +292,17 @@ async fn answer(endpoint: Arc<Endpoint>, mut request: Request, name: Option<Requ
     let reads = endpoint.method == Method::GET;
     let patience = endpoint.patience.unwrap_or(ctx.limits().request_timeout);
     let work = async {
-        if let Access::Role(role) = endpoint.access {
-            let caller = auth::authenticate(&ctx, &request.headers, request.address)?;
-            auth::authorize(&caller, role)?;
-            request.caller = Some(caller);
+        match endpoint.access {
+            // A probe must not fail because somebody else at the same address asks too often.
+            Access::Public if endpoint.path.starts_with("/api/") => {
+                ctx.limiter().check_visit(request.address)?
+            }
+            Access::Public => {}
+            Access::Role(role) => {
+                let caller = auth::authenticate(&ctx, &request.headers, request.address)?;
+                auth::authorize(&caller, role)?;
+                request.caller = Some(caller);
+            }
         }
         for param in &mut request.params {
             *param = crate::request::unescape(&param.replace('+', "%2B"))?;

@@ -21,15 +21,27 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// Certificate and key do not belong together, or cannot be used.
+    /// Certificate and key do not belong together.
+    #[error("the private key is not that of the certificate")]
+    OtherKey,
+    /// The certificate cannot be used.
     #[error("the certificate cannot be used: {0}")]
-    Unusable(#[from] rustls::Error),
+    Unusable(rustls::Error),
     /// No certificate could be made.
     #[error("a certificate could not be made")]
     Making(#[from] rcgen::Error),
     /// The certificate is for a name that cannot be.
     #[error("`{0}` cannot stand in a certificate: give a host name or an IP address")]
     Name(String),
+}
+
+impl From<rustls::Error> for Error {
+    fn from(error: rustls::Error) -> Error {
+        match error {
+            rustls::Error::InconsistentKeys(_) => Error::OtherKey,
+            other => Error::Unusable(other),
+        }
+    }
 }
 
 /// A certificate with its key, both PEM.
@@ -68,6 +80,19 @@ impl Certificate {
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         Ok(Certificate { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+
+    /// When it ends.
+    ///
+    /// # Errors
+    /// [`Error::Pem`].
+    pub fn ends(&self) -> Result<jiff::Timestamp, Error> {
+        let unreadable = |why: String| Error::Pem { what: "certificate", why };
+        let chain = read_chain(&self.certificate_pem)?;
+        let (_, own) =
+            x509_parser::parse_x509_certificate(&chain[0]).map_err(|error| unreadable(error.to_string()))?;
+        jiff::Timestamp::from_second(own.validity().not_after.timestamp())
+            .map_err(|error| unreadable(error.to_string()))
     }
 
     /// SHA-256 of the peer's own certificate, for `Trust::Fingerprint` of the client.
@@ -119,6 +144,7 @@ mod tests {
         let certificate = Certificate::self_signed(&names).unwrap();
         assert!(server_config(&certificate).is_ok());
         assert_ne!(certificate.fingerprint().unwrap(), [0; 32]);
+        assert!(certificate.ends().unwrap() > jiff::Timestamp::now());
         assert_eq!(format!("{certificate:?}"), "Certificate(***)");
     }
 
@@ -129,7 +155,7 @@ mod tests {
         for (certificate, says) in [
             (Certificate { certificate_pem: String::new(), ..good.clone() }, "certificate cannot be read"),
             (Certificate { key_pem: "x".to_string(), ..good.clone() }, "private key cannot be read"),
-            (Certificate { key_pem: other.key_pem, ..good }, "certificate cannot be used"),
+            (Certificate { key_pem: other.key_pem, ..good }, "key is not that of the certificate"),
         ] {
             let error = server_config(&certificate).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");

@@ -117,6 +117,77 @@ async fn a_client_that_dawdles_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_connection_without_a_request_is_cut() {
+    let fixture = start_with(Limits { idle_timeout: Duration::from_millis(200), ..Limits::default() }).await;
+    // Nothing at all, and what could still become HTTP/2.
+    for sent in [&b""[..], b"PR"] {
+        let mut idle = TcpStream::connect(fixture.address).await.unwrap();
+        idle.write_all(sent).await.unwrap();
+        let mut rest = Vec::new();
+        tokio::time::timeout(PATIENCE, idle.read_to_end(&mut rest)).await.expect("it is cut").ok();
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_make_room_for_those_who_ask() {
+    let fixture = start_with(Limits { connections_max: 8, ..Limits::default() }).await;
+    let watcher = fixture.request(Method::GET, "/api/v1/watch", VIEWER).send().await.unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..50 {
+        idle.push(TcpStream::connect(fixture.address).await.unwrap());
+    }
+    assert_eq!(fixture.get("/api/v1/whoami").await.status, 200);
+    // The first that came are gone; who is served is not.
+    let mut rest = Vec::new();
+    tokio::time::timeout(PATIENCE, idle[0].read_to_end(&mut rest)).await.expect("it is cut").ok();
+    assert_eq!(fixture.post("/api/v1/clusters", json!({"name": "a"})).await.status, 201);
+    let mut changes = watcher.bytes_stream();
+    let change = async {
+        while let Some(Ok(bytes)) = futures::StreamExt::next(&mut changes).await {
+            if String::from_utf8_lossy(&bytes).contains("cluster") {
+                return;
+            }
+        }
+        panic!("the watcher was cut");
+    };
+    tokio::time::timeout(PATIENCE, change).await.expect("the watcher hears of the change");
+}
+
+#[tokio::test]
+async fn a_huge_body_is_refused_before_it_comes() {
+    let fixture = start().await;
+    let mut client = TcpStream::connect(fixture.address).await.unwrap();
+    let head = format!(
+        "POST /api/v1/apply HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\ncontent-length: {}\r\n\r\n",
+        1u64 << 30
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, client.read_to_end(&mut answer))
+        .await
+        .expect("and the connection ends")
+        .ok();
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    assert!(text.starts_with("HTTP/1.1 413") && text.contains("too_large"), "{text}");
+}
+
+#[tokio::test]
+async fn what_takes_no_token_is_limited_by_address_and_probes_are_not() {
+    let fixture = start_with(Limits { visits_per_second: 1, ..Limits::default() }).await;
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(fixture.get("/api/openapi.json").await.status);
+    }
+    assert_eq!(statuses[..2], [200; 2]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    for _ in 0..6 {
+        assert_eq!(fixture.get("/healthz").await.status, 200);
+    }
+    assert_eq!(fixture.get("/api/v1/whoami").await.status, 200);
+}
+
+#[tokio::test]
 async fn garbage_is_answered_or_dropped_and_harms_nobody() {
     let fixture = start().await;
     let garbage: [&[u8]; 4] =

@@ -54,7 +54,7 @@ async fn another_certificate_is_not_trusted() {
         Trust::Fingerprint(other.fingerprint().unwrap()),
     ] {
         let error = client(address, trust.clone()).whoami().await.unwrap_err();
-        assert!(matches!(error, Error::Unreachable(_)), "{trust:?}: {error}");
+        assert!(matches!(error, Error::Untrusted(_)), "{trust:?}: {error}");
     }
 }
 
@@ -81,4 +81,56 @@ async fn both_versions_of_http_are_offered() {
         let stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
     }
+}
+
+/// An authority, and a certificate that it signs for a name and a time.
+fn signed(name: &str, years: std::ops::Range<i32>) -> (Vec<u8>, Certificate) {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let mut params = CertificateParams::new(vec![name.to_string()]).unwrap();
+    params.not_before = date_time_ymd(years.start, 1, 1);
+    params.not_after = date_time_ymd(years.end, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let certificate_pem = params.signed_by(&key, &authority).unwrap().pem();
+    (authority.pem().into_bytes(), Certificate { certificate_pem, key_pem: key.serialize_pem() })
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_told_at_once() {
+    let fixture = start().await;
+    let (other, _) = signed("127.0.0.1", 2020..4000);
+    for (name, years, wrong_authority, says) in [
+        ("127.0.0.1", 2020..2021, false, "expired on 2021-01-01"),
+        ("127.0.0.1", 3000..3001, false, "not valid before 3000-01-01"),
+        ("p1.example.org", 2020..4000, false, "is for p1.example.org, not for 127.0.0.1"),
+        ("127.0.0.1", 2020..4000, true, "nor signed by an authority"),
+    ] {
+        let (authority, certificate) = signed(name, years);
+        let (address, _shutdown) = secure(&fixture, &certificate).await;
+        let authority = if wrong_authority { other.clone() } else { authority };
+        let endpoint = format!("https://{address}");
+        // Nothing gets better with time: who is patient is told at once too.
+        let builder = Client::builder().endpoint(endpoint).token(ADMIN).trust(Trust::Authority(authority));
+        let client = builder.patience(std::time::Duration::from_secs(600)).build().unwrap();
+        let error = tokio::time::timeout(crate::support::PATIENCE, client.whoami()).await.expect("at once");
+        let error = error.unwrap_err();
+        assert!(matches!(error, Error::Untrusted(_)) && error.to_string().contains(says), "{error}");
+    }
+    let (authority, certificate) = signed("127.0.0.1", 2020..4000);
+    let (address, _shutdown) = secure(&fixture, &certificate).await;
+    assert_eq!(client(address, Trust::Authority(authority)).whoami().await.unwrap().actor, "token/admin");
+}
+
+#[tokio::test]
+async fn http_and_https_taken_for_each_other_are_told() {
+    let fixture = start().await;
+    let (address, _shutdown) = secure(&fixture, &own()).await;
+    let plain = Client::builder().endpoint(format!("http://{address}")).token(ADMIN).build().unwrap();
+    let error = plain.whoami().await.unwrap_err();
+    assert_eq!(error.status(), Some(400));
+    assert!(error.to_string().contains(&format!("this port speaks TLS: write https://{address}")), "{error}");
+    let error = client(fixture.address, Trust::Insecure).whoami().await.unwrap_err();
+    assert!(error.to_string().contains("it speaks no TLS: write http://"), "{error}");
 }
