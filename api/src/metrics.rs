@@ -70,78 +70,40 @@ fn buckets() -> Histogram {
 
 impl Metrics {
     pub(crate) fn new() -> Metrics {
-        let inner = Inner {
-            registry: Mutex::new(Registry::with_prefix("rscaler")),
-            requests: Family::default(),
-            seconds: Family::new_with_constructor(buckets),
-            connections: Level::default(),
-            streams: Level::default(),
-            is_leader: Level::default(),
-            has_leader: Level::default(),
-            term: Level::default(),
-            applied: Level::default(),
-            sessions: Level::default(),
-            peers: Level::default(),
-            open_tasks: Level::default(),
-            nodes_unassigned: Level::default(),
-            series: Level::default(),
-            series_blocks: Level::default(),
-            series_block_bytes: Level::default(),
-            series_open_samples: Level::default(),
-            samples_accepted: Level::default(),
-            samples_refused: Level::default(),
-            objects: Family::default(),
+        let mut registry = Registry::with_prefix("rscaler");
+        let requests = Family::default();
+        registry.register("api_requests", "Requests answered, by route and status", requests.clone());
+        let seconds = Family::<_, _, fn() -> _>::new_with_constructor(buckets);
+        registry.register("api_request_seconds", "Time until an answer began", seconds.clone());
+        let objects = Family::default();
+        registry.register("objects", "Configuration objects, by kind", objects.clone());
+        let mut level = |name, help| {
+            let level = Level::default();
+            registry.register(name, help, level.clone());
+            level
         };
-        {
-            let registry = &mut *inner.registry.lock();
-            registry.register(
-                "api_requests",
-                "Requests answered, by route and status",
-                inner.requests.clone(),
-            );
-            registry.register("api_request_seconds", "Time until an answer began", inner.seconds.clone());
-            registry.register("api_connections", "Open connections of clients", inner.connections.clone());
-            registry.register("api_streams", "Open watchers and followers", inner.streams.clone());
-            registry.register("raft_is_leader", "Whether this peer leads", inner.is_leader.clone());
-            registry.register(
-                "raft_has_leader",
-                "Whether this peer knows a leader",
-                inner.has_leader.clone(),
-            );
-            registry.register("raft_term", "Raft's term", inner.term.clone());
-            registry.register("raft_applied_index", "The last log entry applied here", inner.applied.clone());
-            registry.register("peers_alive", "Peers with a live session", inner.sessions.clone());
-            registry.register("peers", "Peers that were admitted", inner.peers.clone());
-            registry.register("tasks_open", "Tasks that have not ended", inner.open_tasks.clone());
-            registry.register(
-                "nodes_unassigned",
-                "Nodes with an SSH profile that no peer collects",
-                inner.nodes_unassigned.clone(),
-            );
-            registry.register("series", "Series of samples", inner.series.clone());
-            registry.register("series_blocks", "Stored blocks of samples", inner.series_blocks.clone());
-            registry.register(
-                "series_block_bytes",
-                "Bytes of the stored blocks of samples",
-                inner.series_block_bytes.clone(),
-            );
-            registry.register(
-                "series_open_samples",
-                "Samples that are in no block yet",
-                inner.series_open_samples.clone(),
-            );
-            registry.register(
-                "samples_accepted",
-                "Samples taken since the beginning",
-                inner.samples_accepted.clone(),
-            );
-            registry.register(
-                "samples_refused",
-                "Samples refused since the beginning",
-                inner.samples_refused.clone(),
-            );
-            registry.register("objects", "Configuration objects, by kind", inner.objects.clone());
-        }
+        let inner = Inner {
+            requests,
+            seconds,
+            objects,
+            connections: level("api_connections", "Open connections of clients"),
+            streams: level("api_streams", "Open watchers and followers"),
+            is_leader: level("raft_is_leader", "Whether this peer leads"),
+            has_leader: level("raft_has_leader", "Whether this peer knows a leader"),
+            term: level("raft_term", "Raft's term"),
+            applied: level("raft_applied_index", "The last log entry applied here"),
+            sessions: level("peers_alive", "Peers with a live session"),
+            peers: level("peers", "Peers that were admitted"),
+            open_tasks: level("tasks_open", "Tasks that have not ended"),
+            nodes_unassigned: level("nodes_unassigned", "Nodes with an SSH profile that no peer collects"),
+            series: level("series", "Series of samples"),
+            series_blocks: level("series_blocks", "Stored blocks of samples"),
+            series_block_bytes: level("series_block_bytes", "Bytes of the stored blocks of samples"),
+            series_open_samples: level("series_open_samples", "Samples that are in no block yet"),
+            samples_accepted: level("samples_accepted", "Samples taken since the beginning"),
+            samples_refused: level("samples_refused", "Samples refused since the beginning"),
+            registry: Mutex::new(registry),
+        };
         Metrics { inner: Arc::new(inner) }
     }
 

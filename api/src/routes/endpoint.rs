@@ -153,12 +153,13 @@ impl Endpoint {
 
     fn parameter(&mut self, name: &str, place: ParameterIn, description: Option<&str>) {
         let required = if place == ParameterIn::Path { Required::True } else { Required::False };
+        let place_copy = place.clone();
         let parameter = ParameterBuilder::new()
             .name(name)
             .parameter_in(place)
             .required(required)
             .description(description)
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .schema(Some(parameter_schema(name, place_copy)))
             .build();
         self.operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
     }
@@ -344,6 +345,23 @@ async fn consistent(ctx: &Context, query: &str) -> Result<(), Problem> {
             Problem::unavailable(format!("a linearizable read is not possible now: {error}"))
         }),
         Some(_) => Err(Problem::malformed("parameter `consistency` is `local` or `linearizable`")),
+    }
+}
+
+/// What a parameter may be: those of one name are alike everywhere.
+fn parameter_schema(name: &str, place: ParameterIn) -> ObjectBuilder {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let number = || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+    match (place, name) {
+        (ParameterIn::Path, "id") => number(),
+        (ParameterIn::Path, _) => text().pattern(Some(types::NAME_PATTERN)),
+        (_, "consistency") => text().enum_values(Some(["local", "linearizable"])),
+        (_, "limit") => number().minimum(Some(1)).maximum(Some(1000)),
+        (_, "dry_run" | "prune" | "failing" | "follow") => ObjectBuilder::new().schema_type(Type::Boolean),
+        (_, "version" | "run" | "peer") => number(),
+        (_, "Idempotency-Key") => text().min_length(Some(1)).max_length(Some(255)),
+        (_, "If-Match") => text().pattern(Some(r#"^(\*|(W/)?"[0-9]{1,18}")$"#)),
+        _ => text(),
     }
 }
 

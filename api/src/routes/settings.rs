@@ -8,7 +8,7 @@ use super::reply;
 use crate::auth::Access;
 use crate::error::Problem;
 use crate::request::{Request, read_as};
-use crate::types::Settings;
+use crate::types::{Patch, Settings};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -17,7 +17,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::patch("/api/v1/settings", Access::ADMIN, "Changes settings", change)
             .describe("Those that the body names are changed, `null` sets one to its default.")
             .header("Idempotency-Key", "A retry under the same key is answered as the first try was.")
-            .body_as::<Settings>(&["application/merge-patch+json", "application/json"], Required::True)
+            .body_as::<Patch<Settings>>(&["application/merge-patch+json", "application/json"], Required::True)
             .answers::<Settings>(200, "As they are now."),
     ]
 }

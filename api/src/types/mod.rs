@@ -7,6 +7,7 @@
 
 mod resource;
 mod scalar;
+mod variants;
 
 mod action;
 mod cluster;
@@ -16,6 +17,7 @@ mod maintenance_window;
 mod node;
 mod secret;
 mod ssh_profile;
+mod step;
 mod token;
 mod trigger;
 mod user;
@@ -29,6 +31,7 @@ mod run;
 mod sample;
 mod settings;
 mod task;
+mod trigger_state;
 mod watch;
 
 pub use action::{Action, ActionType, ExecutorLoss, Percent, Retry, RetryOn};
@@ -44,19 +47,20 @@ pub use login::{Identity, Login, LoginAnswer};
 pub use maintenance_window::MaintenanceWindow;
 pub use node::Node;
 pub use peer::{IssuedToken, JoinToken, NewLeader, Peer, PeerRole};
-pub(crate) use resource::read;
 pub use resource::{Document, Draft, FieldError, List, Resource, read_document};
+pub(crate) use resource::{NAME_PATTERN, Patch, read};
 pub use run::{Cause, Run, RunRequest, RunStarted, RunState, RunStep, StepState};
 pub use sample::{Agg, Pushed, Sample, SampleQuery, SamplesAnswer, SamplesPushed, SeriesInfo, SeriesPoints};
 pub use scalar::{InvalidSpan, Span, Text, Time};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use ssh_profile::{HostKeyPolicy, SshProfile};
+pub use step::{OnFailure, Step, Target};
 pub use task::{Attempt, Output, OutputChunk, Stream, Task, TaskOutput, TaskState};
 pub use token::{Expiry, Token};
-pub use trigger::{
-    Aggregate, Condition, ExecuteTrigger, Match, NoData, OnFailure, Operator, Per, Step, Target, TestFiring,
-    TestTrigger, Trigger, TriggerFiring, TriggerState, TriggerSubject, TriggerTest,
+pub use trigger::{Aggregate, Condition, Match, NoData, Operator, Per, Trigger};
+pub use trigger_state::{
+    ExecuteTrigger, TestFiring, TestTrigger, TriggerFiring, TriggerState, TriggerSubject, TriggerTest,
 };
 pub use user::{Role, User};
 pub use watch::{Change, Changes};

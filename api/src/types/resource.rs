@@ -10,12 +10,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_path_to_error::Segment;
 use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat,
+    SchemaType, Type,
 };
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::Time;
+
+/// What names are made of.
+pub(crate) const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9._-]{0,62}$";
 
 /// The fields of one kind of configuration object.
 pub trait Document: Serialize + DeserializeOwned + ToSchema + Send + Sync + 'static {
@@ -70,18 +74,24 @@ impl<T> Resource<T> {
 }
 
 // By hand: a document is one flat object, which a derived schema would show as `allOf`.
-impl<T: ToSchema> PartialSchema for Resource<T> {
+impl<T: Document> PartialSchema for Resource<T> {
     fn schema() -> RefOr<Schema> {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         let made = |object: ObjectBuilder| object.read_only(true);
         let name = text()
-            .pattern(Some("^[a-z0-9][a-z0-9._-]{0,62}$"))
+            .pattern(Some(NAME_PATTERN))
             .description(Some("Its name. May be absent where the path says it."));
         let labels = ObjectBuilder::new()
             .additional_properties(Some(text()))
             .description(Some("At most 64 pairs, keys to 63 bytes and values to 255."));
         let common: [(&str, RefOr<Schema>); 7] = [
-            ("kind", text().description(Some("The kind; needed where many documents are applied.")).into()),
+            (
+                "kind",
+                text()
+                    .enum_values(Some([T::KIND.as_str()]))
+                    .description(Some("The kind; needed where many documents are applied."))
+                    .into(),
+            ),
             ("name", name.into()),
             ("labels", labels.into()),
             ("description", text().description(Some("At most 4 KiB.")).into()),
@@ -106,11 +116,39 @@ impl<T: ToSchema> PartialSchema for Resource<T> {
     }
 }
 
+/// An object as a merge patch changes it: any of its fields, `null` to remove one or to set it to its default.
+pub(crate) struct Patch<T>(std::marker::PhantomData<T>);
+
+impl<T: ToSchema> PartialSchema for Patch<T> {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = T::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            object.required.clear();
+            for property in object.properties.values_mut() {
+                let null = ObjectBuilder::new().schema_type(Type::Null);
+                let either = AnyOfBuilder::new().item(property.clone()).item(null);
+                *property = either.into();
+            }
+        }
+        schema
+    }
+}
+
+impl<T: ToSchema> ToSchema for Patch<T> {
+    fn name() -> Cow<'static, str> {
+        Cow::Owned(format!("{}Patch", T::name()))
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+    }
+}
+
 fn date_time() -> SchemaFormat {
     SchemaFormat::KnownFormat(KnownFormat::DateTime)
 }
 
-impl<T: ToSchema> ToSchema for Resource<T> {
+impl<T: Document> ToSchema for Resource<T> {
     fn name() -> Cow<'static, str> {
         T::name()
     }

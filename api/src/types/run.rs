@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::event::actor_text;
-use super::trigger::{same_variants, target_of};
+use super::step::target_of;
+use super::variants::same_variants;
 use super::{Evidence, OnFailure, Percent, Span, Target, Text, Time};
 
 /// What to run on a cluster or a node: `{"command": "..."}` or `{"action": "name"}`. All other fields go with

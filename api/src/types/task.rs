@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Time;
-use super::trigger::same_variants;
+use super::variants::same_variants;
 
 /// One step of a run against one target.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]

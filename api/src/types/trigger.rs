@@ -7,7 +7,8 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Document, Evidence, Span, Time};
+use super::variants::same_variants;
+use super::{Document, Span, Step};
 
 /// A condition over a cluster's counters that must hold for a time, with ordered steps.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
@@ -204,156 +205,10 @@ impl PartialSchema for NoData {
 
 impl ToSchema for NoData {}
 
-/// An action with its target.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Step {
-    /// The action.
-    #[schema(value_type = String)]
-    pub action: Name,
-    /// Where; absent where the action needs no node.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Target>,
-    /// What a failure means for the steps after it.
-    #[serde(default)]
-    pub on_failure: OnFailure,
-}
-
-/// Where a step acts: `cluster`, `node`, `last-node`, `firing-node` or `{node: NAME}`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Target {
-    /// Every node of the run's cluster.
-    Cluster,
-    /// The run's node.
-    Node,
-    /// The node that joined the run's cluster last.
-    LastNode,
-    /// The node whose series fired.
-    FiringNode,
-    /// A node by name.
-    Named(Name),
-}
-
-const TARGETS: [(&str, Target); 4] = [
-    ("cluster", Target::Cluster),
-    ("node", Target::Node),
-    ("last-node", Target::LastNode),
-    ("firing-node", Target::FiringNode),
-];
-
-impl Serialize for Target {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Target::Named(name) => serializer.collect_map([("node", name)]),
-            plain => {
-                let name =
-                    TARGETS.iter().find(|(_, target)| target == plain).map_or("node", |(name, _)| name);
-                serializer.serialize_str(name)
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Target {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Target, D::Error> {
-        struct TargetVisitor;
-        impl<'de> Visitor<'de> for TargetVisitor {
-            type Value = Target;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("one of cluster, node, last-node, firing-node, {node: NAME}")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Target, E> {
-                let found = TARGETS.into_iter().find(|(name, _)| *name == text).map(|(_, target)| target);
-                found.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Target, A::Error> {
-                let mut node = None;
-                while let Some(key) = map.next_key::<String>()? {
-                    if key != "node" {
-                        return Err(de::Error::unknown_field(&key, &["node"]));
-                    }
-                    node = Some(map.next_value()?);
-                }
-                node.map(Target::Named).ok_or_else(|| de::Error::missing_field("node"))
-            }
-        }
-        deserializer.deserialize_any(TargetVisitor)
-    }
-}
-
-impl PartialSchema for Target {
-    fn schema() -> RefOr<Schema> {
-        let text = || ObjectBuilder::new().schema_type(Type::String);
-        OneOfBuilder::new()
-            .item(text().enum_values(Some(TARGETS.map(|(name, _)| name))))
-            .item(ObjectBuilder::new().property("node", text()).required("node"))
-            .description(Some("Where a step acts."))
-            .into()
-    }
-}
-
-impl ToSchema for Target {}
-
-/// What a failed step means for those after it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnFailure {
-    /// They are not run.
-    #[default]
-    Stop,
-    /// They are run all the same.
-    Continue,
-}
-
-impl From<Option<Target>> for TargetModel {
-    fn from(target: Option<Target>) -> Self {
-        TargetModel(match target {
-            None => model::Target::Nowhere,
-            Some(Target::Cluster) => model::Target::Cluster,
-            Some(Target::Node) => model::Target::Node,
-            Some(Target::LastNode) => model::Target::LastNode,
-            Some(Target::FiringNode) => model::Target::FiringNode,
-            Some(Target::Named(name)) => model::Target::Named(name),
-        })
-    }
-}
-
-/// Carries a conversion between two types that are not ours to join directly.
-pub(crate) struct TargetModel(pub(crate) model::Target);
-
-pub(crate) fn target_of(target: &model::Target) -> Option<Target> {
-    Some(match target {
-        model::Target::Nowhere => return None,
-        model::Target::Cluster => Target::Cluster,
-        model::Target::Node => Target::Node,
-        model::Target::LastNode => Target::LastNode,
-        model::Target::FiringNode => Target::FiringNode,
-        model::Target::Named(name) => Target::Named(name.clone()),
-    })
-}
-
-/// Pairs each of our variants with the replicated one, and makes both conversions of it.
-macro_rules! same_variants {
-    ($($type:ident { $($variant:ident),* })*) => {$(
-        impl From<$type> for model::$type {
-            fn from(value: $type) -> Self {
-                match value { $($type::$variant => model::$type::$variant,)* }
-            }
-        }
-        impl From<model::$type> for $type {
-            fn from(value: model::$type) -> Self {
-                match value { $(model::$type::$variant => $type::$variant,)* }
-            }
-        }
-    )*};
-}
-pub(crate) use same_variants;
-
 same_variants! {
     Operator { Greater, GreaterOrEqual, Less, LessOrEqual, Equal, NotEqual }
     Aggregate { Each, Avg, Min, Max, Sum, Count }
     Per { Trigger, Node }
-    OnFailure { Stop, Continue }
 }
 
 impl From<Trigger> for model::Trigger {
@@ -364,11 +219,6 @@ impl From<Trigger> for model::Trigger {
             op: condition.op.into(),
             threshold: condition.threshold,
             recover: condition.recover,
-        };
-        let step = |step: Step| model::Step {
-            action: step.action,
-            target: TargetModel::from(step.target).0,
-            on_failure: step.on_failure.into(),
         };
         model::Trigger {
             cluster: trigger.cluster,
@@ -386,7 +236,7 @@ impl From<Trigger> for model::Trigger {
                 NoData::FireAfter(after) => model::NoData::FireAfter(after.into()),
             },
             enabled: trigger.enabled,
-            steps: trigger.steps.into_iter().map(step).collect(),
+            steps: trigger.steps.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -399,11 +249,6 @@ impl From<&model::Trigger> for Trigger {
             op: condition.op.into(),
             threshold: condition.threshold,
             recover: condition.recover,
-        };
-        let step = |step: &model::Step| Step {
-            action: step.action.clone(),
-            target: target_of(&step.target),
-            on_failure: step.on_failure.into(),
         };
         Trigger {
             cluster: trigger.cluster.clone(),
@@ -421,132 +266,7 @@ impl From<&model::Trigger> for Trigger {
                 model::NoData::FireAfter(after) => NoData::FireAfter(after.into()),
             },
             enabled: trigger.enabled,
-            steps: trigger.steps.iter().map(step).collect(),
+            steps: trigger.steps.iter().map(Into::into).collect(),
         }
     }
-}
-
-/// How a trigger stands.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct TriggerState {
-    /// The trigger.
-    #[schema(value_type = String)]
-    pub trigger: Name,
-    /// Whether it is watched at all.
-    pub enabled: bool,
-    /// The worst state of its subjects: `firing`, `recovering`, `pending`, `ok`.
-    pub state: String,
-    /// Since when, in samples' time; absent while ok.
-    pub since: Option<Time>,
-    /// Samples before this moment are not judged: the trigger was created, enabled or changed then.
-    pub watched_from: Option<Time>,
-    /// What fires: one for the trigger, or with `per: node` one a node. Those that never fired and are not held
-    /// back are absent.
-    pub firings: Vec<TriggerFiring>,
-    /// What is judged.
-    pub subjects: Vec<TriggerSubject>,
-    /// How many more subjects there are.
-    pub more: usize,
-}
-
-/// The last firing of a trigger, or of one of its nodes.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct TriggerFiring {
-    /// The node, with `per: node`.
-    #[schema(value_type = Option<String>)]
-    pub node: Option<Name>,
-    /// Whether it has fired and not recovered since.
-    pub active: bool,
-    /// When it last fired, in samples' time.
-    pub fired: Option<Time>,
-    /// The run that followed.
-    pub run: Option<u64>,
-    /// Why no run followed.
-    pub refused: Option<String>,
-    /// Why it does not fire now although it would: `cooldown`, or `maintenance NAME`.
-    pub held_back: Option<String>,
-    /// Until when it does not fire again.
-    pub cooldown_until: Option<Time>,
-}
-
-/// One thing that a trigger judges.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct TriggerSubject {
-    /// The node it is about; absent where it is about the cluster.
-    #[schema(value_type = Option<String>)]
-    pub node: Option<Name>,
-    /// The counter, where it is about a single series.
-    pub counter: Option<String>,
-    /// The JVM, where it is about one.
-    pub jvm: Option<String>,
-    /// The instance, where it is about one.
-    pub instance: Option<String>,
-    /// Position of the condition in `when`; absent where all of them are judged together.
-    pub condition: Option<u8>,
-    /// Whether it is about the absence of samples.
-    pub no_data: bool,
-    /// `ok`, `pending`, `firing` or `recovering`.
-    pub state: String,
-    /// Since when, in samples' time; absent while ok.
-    pub since: Option<Time>,
-    /// How much of `for` it has held.
-    pub held: Span,
-    /// What is compared.
-    pub value: Option<f64>,
-    /// When that was measured.
-    pub at: Option<Time>,
-    /// What it is made of.
-    pub samples: Vec<Evidence>,
-}
-
-/// Runs a trigger's steps by hand.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ExecuteTrigger {
-    /// The node that `firing-node` means.
-    #[schema(value_type = Option<String>)]
-    pub node: Option<Name>,
-}
-
-/// Asks when a trigger would have fired.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TestTrigger {
-    /// How far back stored samples are replayed; a day where absent.
-    pub since: Option<Span>,
-    /// A trigger to test in place of the stored one: its document.
-    #[schema(value_type = Option<Object>)]
-    pub trigger: Option<serde_json::Value>,
-}
-
-/// When a trigger would have fired.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct TriggerTest {
-    /// The trigger.
-    #[schema(value_type = String)]
-    pub trigger: Name,
-    /// From when on samples were replayed.
-    pub from: Time,
-    /// Until when.
-    pub to: Time,
-    /// How many samples were replayed.
-    pub samples: u64,
-    /// Oldest first.
-    pub firings: Vec<TestFiring>,
-    /// Whether there would have been more than are listed.
-    pub truncated: bool,
-}
-
-/// One time a trigger would have fired.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct TestFiring {
-    /// When, in samples' time.
-    pub at: Time,
-    /// The node, with `per: node`.
-    #[schema(value_type = Option<String>)]
-    pub node: Option<Name>,
-    /// When it would have recovered; absent where it had not by the end.
-    pub recovered: Option<Time>,
-    /// What it would have seen.
-    pub evidence: Vec<Evidence>,
 }

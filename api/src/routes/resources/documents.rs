@@ -6,19 +6,41 @@ use bytes::Bytes;
 use rscaler_raft::model::{Kind, Name};
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::error::Problem;
-use crate::types::FieldError;
+use crate::types::{FieldError, NAME_PATTERN};
 
 const DOCUMENTS_MAX: usize = 10_000;
 const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
 
-/// Configuration documents, each with its `kind`: YAML (`---` between them), a JSON array, or one JSON document
-/// after the other.
-#[derive(utoipa::ToSchema)]
-#[schema(value_type = Vec<Object>)]
-#[allow(dead_code)]
-pub(super) struct Documents(Vec<Value>);
+/// Configuration documents, as the description of the API shows them.
+pub(super) enum Documents {}
+
+impl PartialSchema for Documents {
+    fn schema() -> RefOr<Schema> {
+        let kinds = Kind::ALL.map(Kind::as_str);
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let document = ObjectBuilder::new()
+            .property("kind", text().enum_values(Some(kinds)))
+            .property("name", text().pattern(Some(NAME_PATTERN)))
+            .required("kind")
+            .required("name")
+            .description(Some("A document: the fields of its kind beside its `kind`."));
+        ArrayBuilder::new()
+            .items(document)
+            .min_items(Some(1))
+            .description(Some(
+                "Configuration documents, each with its `kind`: YAML (`---` between them), a JSON array, or one JSON \
+                 document after the other.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for Documents {}
 
 /// A document that was read.
 pub(super) struct Wanted {

@@ -24,8 +24,8 @@ use crate::auth::Access;
 use crate::error::Problem;
 use crate::request::{Query, Request, Selector, missing};
 use crate::types::{
-    Action, Cluster, Counter, Document, File, List, MaintenanceWindow, Node, Resource, Secret, SshProfile,
-    Token, Trigger, User,
+    Action, Cluster, Counter, Document, File, List, MaintenanceWindow, Node, Patch, Resource, Secret,
+    SshProfile, Token, Trigger, User,
 };
 
 /// About how large a page may be.
@@ -61,18 +61,19 @@ fn kind<T: Document + ToSchema>() -> Vec<Endpoint> {
     for (filter, description) in filters(kind) {
         list = list.query(filter, description);
     }
+    let a = if kind.as_str().starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
     vec![
         list.answers::<List<Resource<T>>>(200, "A page."),
-        Endpoint::post(&many, Access::ADMIN, &format!("Creates a {kind}"), move |request| {
+        Endpoint::post(&many, Access::ADMIN, &format!("Creates {a} {kind}"), move |request| {
             write::create(kind, request)
         })
         .body::<Resource<T>>()
         .answers::<Resource<T>>(201, "It is created; `Location` says where."),
-        Endpoint::get(&one, Access::VIEWER, &format!("Shows a {kind}"), move |request| show(kind, request))
+        Endpoint::get(&one, Access::VIEWER, &format!("Shows {a} {kind}"), move |request| show(kind, request))
             .header("If-None-Match", "Answers 304 while the object has this ETag.")
             .answers::<Resource<T>>(200, "The object, with its ETag.")
             .answers_nothing(304, "It is as the client knows it."),
-        Endpoint::put(&one, Access::ADMIN, &format!("Creates or replaces a {kind}"), move |request| {
+        Endpoint::put(&one, Access::ADMIN, &format!("Creates or replaces {a} {kind}"), move |request| {
             write::put(kind, request)
         })
         .guarded()
@@ -80,14 +81,14 @@ fn kind<T: Document + ToSchema>() -> Vec<Endpoint> {
         .body::<Resource<T>>()
         .answers::<Resource<T>>(200, "It is replaced, or was so already.")
         .answers::<Resource<T>>(201, "It is created."),
-        Endpoint::patch(&one, Access::ADMIN, &format!("Changes fields of a {kind}"), move |request| {
+        Endpoint::patch(&one, Access::ADMIN, &format!("Changes fields of {a} {kind}"), move |request| {
             write::patch(kind, request)
         })
         .describe("The body is a JSON merge patch (RFC 7396): fields that it names are replaced, `null` removes one.")
         .guarded()
-        .body_as::<Resource<T>>(&["application/merge-patch+json", "application/json"], Required::True)
+        .body_as::<Patch<Resource<T>>>(&["application/merge-patch+json", "application/json"], Required::True)
         .answers::<Resource<T>>(200, "It is changed, or was so already."),
-        Endpoint::delete(&one, Access::ADMIN, &format!("Deletes a {kind}"), move |request| {
+        Endpoint::delete(&one, Access::ADMIN, &format!("Deletes {a} {kind}"), move |request| {
             write::delete(kind, request)
         })
         .guarded()

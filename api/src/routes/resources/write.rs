@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rscaler_raft::command::{Change, Changed, Command, Effect, Expect, Reply};
-use rscaler_raft::model::{Kind, Name, Object, RequestId, Spec};
+use rscaler_raft::model::{Kind, Meta, Name, Object, RequestId, Spec};
 use rscaler_raft::secrets::hash_token;
 use serde_json::Value;
 use warp::http::StatusCode;
@@ -202,7 +202,11 @@ async fn respond(
         .await;
     let Some(object) = object else {
         // It was acknowledged, and is gone again or not seen here yet: what was put is still true.
-        let body = serde_json::json!({"name": name, "version": version});
+        let now = request.ctx.now();
+        let meta = Meta { version, created: now, updated: now, ..Meta::default() };
+        let put = Object { meta, spec: prepared.spec.clone() };
+        let mut body = convert::render(name, &put, Detail::Whole)?;
+        show_token(&mut body, &put.spec, prepared.token.as_deref());
         return reply::object(status, &body, version);
     };
     let mut body = convert::render(name, &object, Detail::Whole)?;
