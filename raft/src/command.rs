@@ -264,7 +264,7 @@ pub struct CheckReport {
     pub counter: Name,
     /// When the reading was due.
     pub at: Timestamp,
-    /// Why it failed, if it did; the text is at most 512 bytes.
+    /// Why it failed or what was wrong with a part of it, if anything was; the text is at most 512 bytes.
     pub failure: Option<(FailureKind, String)>,
     /// Failed readings since the last report, this one included.
     pub failures: u32,

@@ -8,7 +8,7 @@ use rscaler_raft::model::{CheckOutput, FailureKind, Name, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::parse::{self, ParseError, Reading};
+use super::parse::{self, ParseError, Parsed, Reading, Warnings};
 use super::plan::Job;
 use crate::inventory::{self, Targets};
 use crate::ssh::{self, CheckEnd, CheckLimits, Error, HostKeyError, Pool, Urgency};
@@ -40,8 +40,16 @@ pub(super) struct Failure {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) result: Result<Vec<Reading>, Failure>,
+    /// What of the output could not be read, where a part could.
+    pub(super) warning: Option<String>,
     /// What the script printed, if it ran.
     pub(super) output: Option<CheckOutput>,
+}
+
+impl Outcome {
+    pub(super) fn failed(failure: Failure) -> Outcome {
+        Outcome { result: Err(failure), warning: None, output: None }
+    }
 }
 
 impl Failure {
@@ -63,7 +71,7 @@ impl Reader {
     ) -> Option<Outcome> {
         match self.run(node, job, turns).await {
             Ok(output) => Some(judge(job, tick, output).await),
-            Err(Some(failure)) => Some(Outcome { result: Err(failure), output: None }),
+            Err(Some(failure)) => Some(Outcome::failed(failure)),
             Err(None) => None,
         }
     }
@@ -144,14 +152,11 @@ async fn judge(job: &Job, tick: Timestamp, output: ssh::CheckOutput) -> Outcome 
         )),
         CheckEnd::Exited(_) => read_output(job, output, exit_code).await,
     };
-    Outcome { result, output: Some(shown) }
+    let warning = result.as_ref().ok().and_then(|parsed| warning(&parsed.warnings));
+    Outcome { result: result.map(|parsed| parsed.readings), warning, output: Some(shown) }
 }
 
-async fn read_output(
-    job: &Job,
-    output: ssh::CheckOutput,
-    exit_code: Option<i32>,
-) -> Result<Vec<Reading>, Failure> {
+async fn read_output(job: &Job, output: ssh::CheckOutput, exit_code: Option<i32>) -> Result<Parsed, Failure> {
     let form = match job.form() {
         Ok(form) => form.clone(),
         Err(reason) => return Err(Failure::new(FailureKind::Configuration, reason)),
@@ -164,10 +169,19 @@ async fn read_output(
     } else {
         work()
     };
-    parsed.map(|parsed| parsed.readings).map_err(|error| match &error {
+    parsed.map_err(|error| match &error {
         ParseError::Exit { .. } => Failure::new(FailureKind::Exit, format!("{error}{}", quote(&stderr))),
         ParseError::Empty => Failure::new(FailureKind::Parse, format!("{error}{}", quote(&stderr))),
         _ => Failure::new(FailureKind::Parse, error.to_string()),
+    })
+}
+
+/// Warnings as one line, the first of them word for word.
+fn warning(warnings: &Warnings) -> Option<String> {
+    let first = warnings.shown.first()?;
+    Some(match warnings.shown.len() - 1 + warnings.more {
+        0 => first.clone(),
+        more => format!("{first} (and {more} more like it)"),
     })
 }
 
@@ -197,7 +211,7 @@ pub(super) async fn read_bounded(
     let read = timeout(longest(job), reader.read(node, job, tick, turns)).await;
     let outcome = read.unwrap_or_else(|_| {
         let reason = format!("nothing was heard of it for {:?}", longest(job));
-        Some(Outcome { result: Err(Failure::new(FailureKind::TimedOut, reason)), output: None })
+        Some(Outcome::failed(Failure::new(FailureKind::TimedOut, reason)))
     });
     (outcome, begun.elapsed())
 }

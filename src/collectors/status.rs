@@ -57,10 +57,13 @@ pub(super) enum Urgency {
 impl CheckLog {
     /// Takes note of a reading.
     pub(super) fn observe(&mut self, tick: Timestamp, outcome: &Outcome) {
-        let failure = outcome.result.as_ref().err().map(|failure| (failure.kind, failure.reason.clone()));
-        if failure.is_some() {
-            self.failures = self.failures.saturating_add(1);
-        }
+        let failure = match &outcome.result {
+            Err(failure) => {
+                self.failures = self.failures.saturating_add(1);
+                Some((failure.kind, failure.reason.clone()))
+            }
+            Ok(_) => outcome.warning.clone().map(|warning| (FailureKind::Partly, warning)),
+        };
         self.news = Some(Seen { tick, failure, output: outcome.output.clone() });
     }
 
@@ -119,7 +122,7 @@ impl CheckLog {
             (None, Some((_, failure))) => failure.as_ref(),
             (None, None) => None,
         };
-        last.map(|(kind, _)| *kind)
+        last.map(|(kind, _)| *kind).filter(|kind| *kind != FailureKind::Partly)
     }
 }
 
@@ -149,11 +152,12 @@ mod tests {
     }
 
     fn well(stdout: &str) -> Outcome {
-        Outcome { result: Ok(vec![Reading { instance: None, value: 1.0 }]), output: Some(output(stdout)) }
+        let result = Ok(vec![Reading { instance: None, value: 1.0 }]);
+        Outcome { result, warning: None, output: Some(output(stdout)) }
     }
 
     fn bad(kind: FailureKind, reason: &str) -> Outcome {
-        Outcome { result: Err(Failure { kind, reason: reason.to_string() }), output: None }
+        Outcome::failed(Failure { kind, reason: reason.to_string() })
     }
 
     fn seconds(n: u64) -> Moment {
@@ -192,6 +196,19 @@ mod tests {
         assert_eq!(log.urgency(seconds(60)), Urgency::Due);
         assert_eq!(log.take(&counter(), seconds(60)).unwrap().failures, 59);
         assert!(log.take(&counter(), seconds(60)).is_none());
+    }
+
+    #[test]
+    fn what_could_be_read_in_part_is_told_and_is_no_failure() {
+        let mut log = CheckLog::default();
+        log.observe(Timestamp(0), &well("1"));
+        log.take(&counter(), seconds(0)).unwrap();
+        let partly = Outcome { warning: Some("line 2: no number".to_string()), ..well("1\nx") };
+        log.observe(Timestamp(1000), &partly);
+        assert_eq!((log.urgency(seconds(1)), log.failing()), (Urgency::Now, None));
+        let report = log.take(&counter(), seconds(1)).unwrap();
+        assert_eq!(report.failure, Some((FailureKind::Partly, "line 2: no number".to_string())));
+        assert_eq!(report.failures, 0);
     }
 
     #[test]

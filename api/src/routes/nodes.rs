@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rscaler_raft::command::{Command, Reply};
-use rscaler_raft::model::{CheckStatus, CounterSource, Kind, Name};
+use rscaler_raft::model::{CheckStatus, CounterSource, FailureKind, Kind, Name};
 use rscaler_raft::state::State;
 
 use super::endpoint::{Answer, Endpoint};
@@ -28,7 +28,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .describe("With `host_key: accept-new` the next key seen is recorded: do this after a host was installed anew.")
             .answers_nothing(204, "None is recorded now."),
         Endpoint::get("/api/v1/nodes/{name}/checks", Access::VIEWER, "Shows what became of a node's last readings", checks)
-            .describe("One for each counter that is collected on the node: whether it yields samples, why not, and what its script printed.")
+            .describe("One for each counter that is collected on the node: whether it yields samples, why not or not all, and what its script printed.")
             .pages()
             .answers::<List<Check>>(200, "By counter."),
         Endpoint::get("/api/v1/checks", Access::VIEWER, "Searches the last readings of all nodes", search)
@@ -150,7 +150,7 @@ async fn search(request: Request) -> Answer {
                     .is_none_or(|wanted| state.node(node).is_some_and(|node| node.cluster == *wanted))
             })
             .filter(|((_, of), _)| counter.as_ref().is_none_or(|wanted| of == wanted))
-            .filter(|(_, status)| !failing || status.failure.is_some())
+            .filter(|(_, status)| !failing || has_failed(status))
             .take(SEARCHED_MAX + 1)
             .map(|((node, counter), status)| (node.clone(), counter.clone(), Arc::clone(status)))
             .collect();
@@ -182,6 +182,10 @@ async fn search(request: Request) -> Answer {
             .collect()
     });
     reply::ok(&List { items, next })
+}
+
+fn has_failed(status: &CheckStatus) -> bool {
+    status.failure.as_ref().is_some_and(|(kind, _)| *kind != FailureKind::Partly)
 }
 
 fn holds(status: &CheckStatus, text: &str) -> bool {

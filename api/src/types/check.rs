@@ -19,6 +19,9 @@ pub struct Check {
     pub last: Option<Time>,
     /// Why it failed.
     pub failure: Option<CheckFailure>,
+    /// What of the output could not be read, where the rest yielded samples.
+    #[serde(default)]
+    pub warning: Option<String>,
     /// Failures in a row.
     pub failures_in_row: u32,
     /// Failures since the counter is collected on this node.
@@ -70,6 +73,7 @@ impl Check {
             ok: false,
             last: None,
             failure: None,
+            warning: None,
             failures_in_row: 0,
             failures_total: 0,
             output: None,
@@ -83,15 +87,21 @@ impl Check {
         status: &model::CheckStatus,
         collector: Option<u64>,
     ) -> Check {
+        let (failure, warning) = match &status.failure {
+            None => (None, None),
+            Some((FailureKind::Partly, detail)) => (None, Some(detail.clone())),
+            Some((kind, detail)) => {
+                let code = failure_code(*kind).to_string();
+                (Some(CheckFailure { code, detail: detail.clone() }), None)
+            }
+        };
         Check {
             node,
             counter,
-            ok: status.failure.is_none(),
+            ok: failure.is_none(),
             last: Some(status.last.into()),
-            failure: status.failure.as_ref().map(|(kind, detail)| CheckFailure {
-                code: failure_code(*kind).to_string(),
-                detail: detail.clone(),
-            }),
+            failure,
+            warning,
             failures_in_row: status.failures_in_row,
             failures_total: status.failures_total,
             output: status.output.as_ref().map(|output| CheckOutput {
@@ -116,5 +126,6 @@ fn failure_code(kind: FailureKind) -> &'static str {
         FailureKind::Parse => "parse",
         FailureKind::TooMuchOutput => "too-much-output",
         FailureKind::Configuration => "configuration",
+        FailureKind::Partly => "partly",
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use rscaler_api::client::{RunFilter, TaskFilter};
+use rscaler_api::client::{Client, RunFilter, TaskFilter};
 use rscaler_api::types::{ExecuteTrigger, RunRequest, RunState, Stream, TaskState, Text};
 use rscaler_raft::command::{Command, Ending, EndingResult, Progress, TaskReport};
 use rscaler_raft::model::Stream as Written;
@@ -156,15 +156,26 @@ async fn a_run_is_cancelled_and_repeated() {
     assert_eq!(client.run(again).await.unwrap().retry_of, Some(run));
 }
 
+/// The task of a command that has begun on a node.
+async fn started(fixture: &Fixture, client: &Client) -> u64 {
+    let request = RunRequest { command: Some(Text::from("x")), ..Default::default() };
+    let run = client.run_on_node("web01", &request).await.unwrap().run;
+    let task = only_task(fixture, run).await;
+    report(fixture, task, Progress::Started).await;
+    task
+}
+
+/// The next piece of a stream, in bounded time.
+async fn next<T>(stream: &mut (impl futures::Stream<Item = T> + Unpin)) -> Option<T> {
+    tokio::time::timeout(PATIENCE, stream.next()).await.expect("the next piece, or the end, comes")
+}
+
 #[tokio::test]
 async fn output_is_text_by_stream_or_in_chunks() {
     let fixture = start().await;
     fixture.seed().await;
     let client = fixture.client(OPERATOR);
-    let request = RunRequest { command: Some(Text::from("x")), ..Default::default() };
-    let run = client.run_on_node("web01", &request).await.unwrap().run;
-    let task = only_task(&fixture, run).await;
-    report(&fixture, task, Progress::Started).await;
+    let task = started(&fixture, &client).await;
     print(&fixture, task, Written::Stdout, b"out\n").await;
     print(&fixture, task, Written::Stderr, b"err\n").await;
     print(&fixture, task, Written::Stdout, b"\xff").await;
@@ -189,10 +200,7 @@ async fn what_was_cut_from_the_middle_is_marked_there() {
     let fixture = start().await;
     fixture.seed().await;
     let client = fixture.client(OPERATOR);
-    let request = RunRequest { command: Some(Text::from("x")), ..Default::default() };
-    let run = client.run_on_node("web01", &request).await.unwrap().run;
-    let task = only_task(&fixture, run).await;
-    report(&fixture, task, Progress::Started).await;
+    let task = started(&fixture, &client).await;
     // 6 MiB: a third more than is kept.
     for part in 0..192u32 {
         let mut line = format!("part {part}").into_bytes();
@@ -214,25 +222,22 @@ async fn output_is_followed_until_the_task_has_ended() {
     let fixture = start().await;
     fixture.seed().await;
     let client = fixture.client(OPERATOR);
-    let request = RunRequest { command: Some(Text::from("x")), ..Default::default() };
-    let run = client.run_on_node("web01", &request).await.unwrap().run;
-    let task = only_task(&fixture, run).await;
-    report(&fixture, task, Progress::Started).await;
+    let task = started(&fixture, &client).await;
     print(&fixture, task, Written::Stdout, b"one\n").await;
     let mut chunks = client.follow(task, 0);
     let mut text = client.follow_text(task, None).await.unwrap();
-    let first = tokio::time::timeout(PATIENCE, chunks.next()).await.expect("one comes").unwrap().unwrap();
+    let first = next(&mut chunks).await.unwrap().unwrap();
     assert_eq!(first.chunks[0].text.as_deref(), Some("one\n"));
-    assert_eq!(tokio::time::timeout(PATIENCE, text.next()).await.unwrap().unwrap().unwrap(), "one\n");
+    assert_eq!(next(&mut text).await.unwrap().unwrap(), "one\n");
     print(&fixture, task, Written::Stdout, b"two\n").await;
-    let second = tokio::time::timeout(PATIENCE, chunks.next()).await.expect("two comes").unwrap().unwrap();
+    let second = next(&mut chunks).await.unwrap().unwrap();
     assert_eq!(second.chunks[0].text.as_deref(), Some("two\n"));
-    assert_eq!(tokio::time::timeout(PATIENCE, text.next()).await.unwrap().unwrap().unwrap(), "two\n");
+    assert_eq!(next(&mut text).await.unwrap().unwrap(), "two\n");
     finish(&fixture, task, 3).await;
-    let last = tokio::time::timeout(PATIENCE, chunks.next()).await.expect("the end comes").unwrap().unwrap();
+    let last = next(&mut chunks).await.unwrap().unwrap();
     assert!(last.complete && last.state == TaskState::Failed);
-    assert!(tokio::time::timeout(PATIENCE, chunks.next()).await.unwrap().is_none());
-    assert!(tokio::time::timeout(PATIENCE, text.next()).await.unwrap().is_none());
+    assert!(next(&mut chunks).await.is_none());
+    assert!(next(&mut text).await.is_none());
 }
 
 #[tokio::test]
@@ -247,7 +252,7 @@ async fn a_shutdown_ends_what_is_followed() {
     let begun = tokio::time::Instant::now();
     fixture.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(5), "streams do not hold it up");
-    let end = tokio::time::timeout(PATIENCE, text.next()).await.unwrap();
+    let end = next(&mut text).await;
     assert!(end.is_none_or(|end| end.is_err()));
 }
 
@@ -275,22 +280,25 @@ async fn checks_say_why_there_is_no_data_and_are_searched() {
         failures: 1,
         output: Some(output),
     };
-    let batch = CheckBatch { node: name("web01"), epoch, reports: vec![report] };
-    fixture.handle.submit(Actor::System, Command::Checks(batch)).await.unwrap();
-    let check = client.checks("web01").await.unwrap().items.remove(0);
+    let tell = async |report: &CheckReport| {
+        let batch = CheckBatch { node: name("web01"), epoch, reports: vec![report.clone()] };
+        fixture.handle.submit(Actor::System, Command::Checks(batch)).await.unwrap();
+        client.checks("web01").await.unwrap().items.remove(0)
+    };
+    let check = tell(&report).await;
     let failure = check.failure.unwrap();
     assert_eq!((check.ok, failure.code.as_str(), failure.detail.as_str()), (false, "exit", "exit code 2"));
     assert_eq!(check.output.unwrap().stderr, "\u{fffd}<script>");
     assert_eq!(client.search_checks(Some("such file"), false, None).await.unwrap().items.len(), 1);
     assert_eq!(client.search_checks(Some("code 2"), true, None).await.unwrap().items.len(), 1);
     assert_eq!(client.search_checks(Some("nowhere"), false, None).await.unwrap().items.len(), 0);
-    let paged = Answer::read(
-        fixture
-            .request(reqwest::Method::GET, "/api/v1/checks?cluster=web&counter=load1&limit=1", ADMIN)
-            .send()
-            .await
-            .unwrap(),
-    )
-    .await;
+    let paged = fixture.get("/api/v1/checks?cluster=web&counter=load1&limit=1").await;
     assert_eq!((paged.status, paged.json()["next"].is_null()), (200, true));
+    // What could be read in part yields samples: that is a warning and no failure.
+    let failure = Some((FailureKind::Partly, "line 2: not a number".to_string()));
+    let check = tell(&CheckReport { failure, failures: 0, ..report }).await;
+    assert_eq!((check.ok, check.failure, check.failures_in_row), (true, None, 0));
+    assert_eq!(check.warning.as_deref(), Some("line 2: not a number"));
+    assert_eq!(client.search_checks(None, true, None).await.unwrap().items.len(), 0);
+    assert_eq!(client.search_checks(Some("line 2"), false, None).await.unwrap().items.len(), 1);
 }

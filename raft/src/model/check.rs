@@ -9,7 +9,7 @@ use super::Timestamp;
 pub struct CheckStatus {
     /// When the last reading was due.
     pub last: Timestamp,
-    /// Why it failed; absent where it did not.
+    /// Why it failed, or what was wrong with a part of it; absent where all was well.
     pub failure: Option<(FailureKind, String)>,
     /// Failures in a row.
     pub failures_in_row: u32,
@@ -19,7 +19,7 @@ pub struct CheckStatus {
     pub output: Option<CheckOutput>,
 }
 
-/// Why a reading yielded nothing.
+/// Why a reading yielded nothing, or not all it could.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FailureKind {
     /// The node could not be reached or logged in to.
@@ -38,6 +38,8 @@ pub enum FailureKind {
     TooMuchOutput,
     /// What the counter refers to is missing: a secret, a file.
     Configuration,
+    /// No failure: a part of the output is not what `parse` expects, and the rest yielded samples.
+    Partly,
 }
 
 /// What a script printed, cut to [`CheckOutput::BYTES_MAX`] a stream.

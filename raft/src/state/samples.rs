@@ -129,7 +129,7 @@ impl State {
         let status = CheckStatus {
             last: report.at,
             failures_in_row: match (&failure, &old) {
-                (None, _) => 0,
+                (None | Some((FailureKind::Partly, _)), _) => 0,
                 (Some(_), Some(old)) => old.failures_in_row.saturating_add(report.failures),
                 (Some(_), None) => report.failures,
             },
