@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use futures::StreamExt;
@@ -44,17 +44,30 @@ pub(crate) struct RestoreArgs {
 
 /// Runs `rscaler backup`.
 pub(crate) async fn backup(connection: &Connection, args: BackupArgs) -> Done {
-    let partial = args.file.with_extension("partial");
+    let cannot = |path: &Path, error: std::io::Error| {
+        Failure::Failed(format!("cannot write {}: {error}", path.display()))
+    };
+    if args.file.exists() {
+        return Err(Failure::Failed(format!(
+            "{} exists already: it is not overwritten",
+            args.file.display()
+        )));
+    }
+    // Whole or not there: what broke off must not be taken for a backup.
+    let mut partial = args.file.clone().into_os_string();
+    partial.push(format!(".{}.partial", std::process::id()));
+    let partial = PathBuf::from(partial);
     let mut out = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&partial)
-        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", partial.display())))?;
+        .map_err(|error| cannot(&partial, error))?;
     let written = write_backup(connection, &mut out).await;
     let kept = match written {
-        Ok(bytes) => std::fs::rename(&partial, &args.file).map(|()| bytes).map_err(Failure::from),
+        Ok(bytes) => {
+            std::fs::rename(&partial, &args.file).map(|()| bytes).map_err(|error| cannot(&args.file, error))
+        }
         Err(failure) => Err(failure),
     };
     if kept.is_err() {

@@ -8,11 +8,15 @@ use rscaler_api::client::json::{self, Body};
 use rscaler_api::client::{Client, Error, Trust};
 use serde_json::Value;
 
-use super::context::Where;
+use super::context::{Context, Where};
 use super::failure::Failure;
 
 /// The most items of a list that are read.
-const ITEMS_MAX: usize = 100_000;
+pub(crate) const ITEMS_MAX: usize = 100_000;
+
+/// What to do about a certificate that is not trusted.
+const TRUST: &str = "say with --ca (or RSCALER_CA, or a context) which certificates are right: that of an authority, \
+or the peers' own, which each keeps as `api.crt` in its data directory";
 
 /// The way to a control plane. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +30,21 @@ fn parts(path: &str) -> (Vec<&str>, Vec<(&str, &str)>) {
     (path.split('/').collect(), query.split('&').filter_map(|pair| pair.split_once('=')).collect())
 }
 
+/// The certificates of some files, separated by commas.
+fn read_certificates(paths: &str) -> Result<Vec<u8>, Failure> {
+    let mut all = Vec::new();
+    for path in paths.split(',').map(str::trim).filter(|path| !path.is_empty()) {
+        let pem =
+            std::fs::read(path).map_err(|error| Failure::Usage(format!("cannot read {path}: {error}")))?;
+        if !pem.windows(27).any(|text| text == b"-----BEGIN CERTIFICATE-----") {
+            return Err(Failure::Usage(format!("there is no certificate (PEM) in {path}")));
+        }
+        all.extend_from_slice(&pem);
+        all.push(b'\n');
+    }
+    Ok(all)
+}
+
 fn escaped(path: &str) -> String {
     let (segments, query) = parts(path);
     json::path(&segments, &query)
@@ -34,7 +53,11 @@ fn escaped(path: &str) -> String {
 impl Connection {
     /// Prepares the way; nothing is sent yet.
     pub(crate) fn open(at: &Where) -> Result<Connection, Failure> {
-        let context = at.resolve()?;
+        Connection::to(at.resolve()?)
+    }
+
+    /// Prepares the way to a place.
+    pub(crate) fn to(context: Context) -> Result<Connection, Failure> {
         let mut builder = Client::builder();
         for url in context.api.split(',').map(str::trim).filter(|url| !url.is_empty()) {
             builder = builder.endpoint(url);
@@ -42,10 +65,8 @@ impl Connection {
         if let Some(token) = context.token {
             builder = builder.token(token);
         }
-        if let Some(path) = context.ca {
-            let pem = std::fs::read(&path)
-                .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
-            builder = builder.trust(Trust::Authority(pem));
+        if let Some(paths) = context.ca {
+            builder = builder.trust(Trust::Authority(read_certificates(&paths)?));
         }
         Ok(Connection { client: builder.build()? })
     }
@@ -95,6 +116,16 @@ impl Connection {
         Ok(self.client.items(&segments, &query, most).await?)
     }
 
+    /// The first items of a list, by its query's parameters.
+    pub(crate) async fn find(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        most: usize,
+    ) -> Result<Vec<Value>, Failure> {
+        Ok(self.client.items(&[path], query, most).await?)
+    }
+
     /// An answer piece by piece.
     pub(crate) async fn stream(
         &self,
@@ -112,6 +143,7 @@ impl From<Error> for Failure {
                 Failure::from_problem(problem.status, &value)
             }
             Error::Config(text) => Failure::Usage(text.clone()),
+            Error::Untrusted(_) => Failure::NoAnswer(format!("{error}\n  {TRUST}")),
             Error::Unreachable(_) | Error::Broken { .. } => Failure::NoAnswer(error.to_string()),
             Error::Unexpected { .. } => Failure::Failed(error.to_string()),
         }

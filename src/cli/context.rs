@@ -14,20 +14,25 @@ use serde::{Deserialize, Serialize};
 use super::failure::{Done, Failure};
 use super::output;
 
+/// What these options are listed under.
+const HEADING: &str = "Where to and as whom";
+
 /// Options that say where to and as whom.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Where {
-    /// URLs of peers, separated by commas; any of them serves
-    #[arg(long, global = true, env = "RSCALER_API", value_name = "URLS")]
+    /// URLs of peers, separated by commas; any of them serves [env: RSCALER_API]
+    // The variable is read by hand: as an argument's it would also be where `server --api` listens.
+    #[arg(long, global = true, value_name = "URLS", help_heading = HEADING)]
     pub(crate) api: Option<String>,
     /// The token to authenticate with
-    #[arg(long, global = true, env = "RSCALER_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, env = "RSCALER_TOKEN", hide_env_values = true, help_heading = HEADING)]
     pub(crate) token: Option<String>,
-    /// The certificate (PEM) that the peers' API is verified with, where the system does not trust it
-    #[arg(long, global = true, env = "RSCALER_CA", value_name = "FILE")]
-    pub(crate) ca: Option<PathBuf>,
+    /// Files of certificates (PEM), separated by commas, that the peers' API is verified with, where the system does
+    /// not trust it
+    #[arg(long, global = true, env = "RSCALER_CA", hide_env_values = true, value_name = "FILES", help_heading = HEADING)]
+    pub(crate) ca: Option<String>,
     /// The context to use, from the context file
-    #[arg(long, global = true, env = "RSCALER_CONTEXT", value_name = "NAME")]
+    #[arg(long, global = true, env = "RSCALER_CONTEXT", hide_env_values = true, value_name = "NAME", help_heading = HEADING)]
     pub(crate) context: Option<String>,
 }
 
@@ -40,7 +45,7 @@ pub(crate) struct Context {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) ca: Option<PathBuf>,
+    pub(crate) ca: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -67,7 +72,7 @@ pub(crate) enum ContextCommand {
         /// Its name
         name: String,
     },
-    /// Forget a context
+    /// Forget a context, and the token in it
     Remove {
         /// Its name
         name: String,
@@ -109,21 +114,78 @@ impl Where {
     /// The place that flags, environment and context file name together.
     pub(crate) fn resolve(&self) -> Result<Context, Failure> {
         let file = read()?;
-        let named = match self.context.as_ref().or(file.current.as_ref().filter(|_| self.api.is_none())) {
-            Some(name) => Some(file.contexts.get(name).cloned().ok_or_else(|| {
+        // A context is for the place it names: its token goes nowhere else.
+        let elsewhere = |name: &String| {
+            let its = file.contexts.get(name).map(|context| context.api.as_str());
+            self.api().is_some_and(|api| Some(api.as_str()) != its)
+        };
+        let in_use = file.current.clone().filter(|name| !elsewhere(name));
+        let named = match given(&self.context).or(in_use) {
+            Some(name) => Some(file.contexts.get(&name).cloned().ok_or_else(|| {
                 Failure::Usage(format!("there is no context `{name}`: `rscaler context list` shows them"))
             })?),
             None => None,
         };
-        let named = named.unwrap_or_default();
-        let api = self.api.clone().or((!named.api.is_empty()).then_some(named.api)).ok_or_else(|| {
+        self.over(named.unwrap_or_default())
+    }
+
+    /// The place to log in to: the context may be a new one, and there is no token yet.
+    pub(crate) fn resolve_for_login(&self) -> Result<Context, Failure> {
+        let file = read()?;
+        let named = self.context.as_ref().or(file.current.as_ref()).and_then(|name| file.contexts.get(name));
+        let place = self.over(named.cloned().unwrap_or_default())?;
+        Ok(Context { token: None, ca: place.ca.map(absolute), ..place })
+    }
+
+    fn api(&self) -> Option<String> {
+        given(&self.api).or_else(|| given(&std::env::var("RSCALER_API").ok()))
+    }
+
+    /// What flags and environment say, and else a context.
+    fn over(&self, named: Context) -> Result<Context, Failure> {
+        let api = self.api().or((!named.api.is_empty()).then_some(named.api)).ok_or_else(|| {
             Failure::Usage(
                 "where to? give --api, set RSCALER_API (such as http://127.0.0.1:7700), or use a context"
                     .to_string(),
             )
         })?;
-        Ok(Context { api, token: self.token.clone().or(named.token), ca: self.ca.clone().or(named.ca) })
+        Ok(Context { api, token: given(&self.token).or(named.token), ca: given(&self.ca).or(named.ca) })
     }
+}
+
+/// What was given: an empty variable of the environment is none.
+fn given(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.trim().is_empty())
+}
+
+/// Files that are found from everywhere.
+fn absolute(paths: String) -> String {
+    let whole = |path: &str| match std::path::absolute(path.trim()) {
+        Ok(path) => path.display().to_string(),
+        Err(_) => path.to_string(),
+    };
+    paths.split(',').map(whole).collect::<Vec<_>>().join(",")
+}
+
+/// Keeps a context under the name that is given or in use, or else `default`, and uses it from now on; gives the name.
+pub(crate) fn keep(at: &Where, context: Context) -> Result<String, Failure> {
+    let mut file = read()?;
+    let name = given(&at.context).or(file.current.clone()).unwrap_or_else(|| "default".to_string());
+    file.contexts.insert(name.clone(), context);
+    file.current = Some(name.clone());
+    write(&file)?;
+    Ok(name)
+}
+
+/// Takes the token out of the context that is given or in use.
+pub(crate) fn forget_token(at: &Where) -> Done {
+    let mut file = read()?;
+    let name = given(&at.context).or(file.current.clone());
+    if let Some(context) = name.and_then(|name| file.contexts.get_mut(&name)) {
+        context.token = None;
+        write(&file)?;
+    }
+    Ok(())
 }
 
 /// Runs `rscaler context`.
@@ -144,8 +206,10 @@ pub(crate) fn run(at: &Where, command: &ContextCommand) -> Done {
             file.current = Some(name.clone());
         }
         ContextCommand::Set { name } => {
-            let api = at.api.clone().ok_or_else(|| Failure::Usage("give --api as well".to_string()))?;
-            let context = Context { api, token: at.token.clone(), ca: at.ca.clone() };
+            let api = at
+                .api()
+                .ok_or_else(|| Failure::Usage("give --api as well, or set RSCALER_API".to_string()))?;
+            let context = Context { api, token: at.token.clone(), ca: at.ca.clone().map(absolute) };
             file.contexts.insert(name.clone(), context);
             file.current = Some(name.clone());
         }

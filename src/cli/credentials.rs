@@ -115,7 +115,7 @@ const WITH_ROLE: &[Column] = &[
 ];
 
 /// Standard input, without the line end that terminals and `echo` add; asked for on a terminal, without echo.
-fn read_secret(what: &str) -> Result<String, Failure> {
+pub(crate) fn read_secret(what: &str) -> Result<String, Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         let mut text = String::new();

@@ -9,6 +9,8 @@ use serde_json::Value;
 pub(crate) enum Failure {
     /// It failed: refused, not found, or the work itself failed. Exit status 1.
     Failed(String),
+    /// The object is no longer as it was read. Exit status 1.
+    Moved(String),
     /// The arguments make no sense. Exit status 2.
     Usage(String),
     /// No peer answered. Exit status 3.
@@ -21,7 +23,7 @@ impl Failure {
     /// The process's exit status.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Failure::Failed(_) => 1,
+            Failure::Failed(_) | Failure::Moved(_) => 1,
             Failure::Usage(_) => 2,
             Failure::NoAnswer(_) => 3,
             Failure::Status(status) => *status,
@@ -31,7 +33,9 @@ impl Failure {
     /// What is said on standard error; nothing where everything is said already.
     pub(crate) fn message(&self) -> Option<&str> {
         match self {
-            Failure::Failed(text) | Failure::Usage(text) | Failure::NoAnswer(text) => Some(text),
+            Failure::Failed(text) | Failure::Moved(text) | Failure::Usage(text) | Failure::NoAnswer(text) => {
+                Some(text)
+            }
             Failure::Status(_) => None,
         }
     }
@@ -41,11 +45,14 @@ impl Failure {
         let text = |field: &str| problem[field].as_str().filter(|text| !text.is_empty());
         let title =
             text("title").map_or_else(|| format!("the peer answered with status {status}"), str::to_string);
+        let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut said = match text("detail") {
+            // It names the first of several: they all follow.
+            Some(detail) if detail.ends_with(" more)") => format!("{} mistakes:", errors.len()),
             Some(detail) => detail.to_string(),
             None => title,
         };
-        for error in problem["errors"].as_array().into_iter().flatten() {
+        for error in errors {
             let pointer = error["pointer"].as_str().unwrap_or_default();
             let detail = error["detail"].as_str().unwrap_or_default();
             if !(said.contains(pointer) && said.contains(detail)) {
@@ -53,9 +60,13 @@ impl Failure {
             }
         }
         if status == 401 {
-            said += "\n  give a token with --token, RSCALER_TOKEN or a context";
+            said += "\n  give a token with RSCALER_TOKEN or a context, or `rscaler login`";
         }
-        if status == 503 { Failure::NoAnswer(said) } else { Failure::Failed(said) }
+        match status {
+            503 => Failure::NoAnswer(said),
+            412 => Failure::Moved(said),
+            _ => Failure::Failed(said),
+        }
     }
 }
 

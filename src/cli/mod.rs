@@ -4,11 +4,15 @@
 //! Exit status: 0 done, 1 failed, 2 usage, 3 no answer; `run` gives that of its worst task.
 
 mod backup;
+mod checks;
 mod connection;
 mod context;
 mod credentials;
+mod edit;
 mod failure;
 mod follow;
+mod kind;
+mod login;
 mod objects;
 mod output;
 mod peers;
@@ -38,8 +42,17 @@ use crate::demo;
 pub(crate) struct Cli {
     #[command(flatten)]
     at: Where,
-    /// How data is printed
-    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    /// How data is printed: table, json or yaml
+    #[arg(
+        short = 'o',
+        long = "output",
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_possible_values = true,
+        help_heading = "Output"
+    )]
     format: Format,
     #[command(subcommand)]
     command: Command,
@@ -58,7 +71,7 @@ enum Command {
     /// Delete an object
     Delete(objects::DeleteArgs),
     /// Change an object in $EDITOR
-    Edit(objects::EditArgs),
+    Edit(edit::EditArgs),
     /// Run a command or an action on a node or a whole cluster
     Run(run::RunArgs),
     /// Runs: executions of steps
@@ -67,6 +80,8 @@ enum Command {
     /// Tasks: one step on one node
     #[command(subcommand)]
     Tasks(runs::TasksCommand),
+    /// How the last readings of counters went, and why some yield nothing
+    Checks(checks::ChecksArgs),
     /// Show samples of a counter
     Query(query::QueryArgs),
     /// Triggers: their state, by hand, against the past
@@ -96,6 +111,12 @@ enum Command {
     /// Settings of the whole control plane
     #[command(subcommand)]
     Settings(settings::SettingsCommand),
+    /// Log in with a user's password; the token is kept in a context
+    Login(login::LoginArgs),
+    /// End the token that a login gave
+    Logout,
+    /// Who the token says you are
+    Whoami,
     /// Where to and as whom, by name
     #[command(subcommand)]
     Context(context::ContextCommand),
@@ -125,9 +146,12 @@ enum DemoCommand {
     Load {
         /// The host, such as web01
         host: String,
-        /// 0 (idle) to 1 (all cores busy); more overloads it
+        /// 0 (idle) to 1 (all cores busy)
+        #[arg(value_parser = load_level)]
         level: f64,
     },
+    /// Show where the running demo's parts are, and how they are
+    Status,
     /// Start a peer again that was killed
     Restart {
         /// The peer, such as p2
@@ -164,8 +188,11 @@ async fn dispatch(cli: Cli) -> Done {
     let connect = || Connection::open(&at);
     match command {
         Command::Server(args) => server::run(*args).await,
-        Command::Demo(args) => run_demo(args).await,
+        Command::Demo(args) => run_demo(args, format).await,
         Command::Restore(args) => backup::restore(args).await,
+        Command::Login(args) => login::login(&at, args).await,
+        Command::Logout => login::logout(&at).await,
+        Command::Whoami => login::whoami(&connect()?, format).await,
         Command::Context(command) => context::run(&at, &command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -175,10 +202,11 @@ async fn dispatch(cli: Cli) -> Done {
         Command::Apply(args) => objects::apply(&connect()?, format, args).await,
         Command::Get(args) => objects::get(&connect()?, format, args).await,
         Command::Delete(args) => objects::delete(&connect()?, args).await,
-        Command::Edit(args) => objects::edit(&connect()?, args).await,
+        Command::Edit(args) => edit::edit(&connect()?, args).await,
         Command::Run(args) => run::run(&connect()?, format, args).await,
         Command::Runs(command) => runs::runs(&connect()?, format, command).await,
         Command::Tasks(command) => runs::tasks(&connect()?, format, command).await,
+        Command::Checks(args) => checks::checks(&connect()?, format, args).await,
         Command::Query(args) => query::query(&connect()?, format, args).await,
         Command::Trigger(command) => triggers::run(&connect()?, format, command).await,
         Command::Peers(command) => peers::run(&connect()?, format, command).await,
@@ -192,7 +220,15 @@ async fn dispatch(cli: Cli) -> Done {
     }
 }
 
-async fn run_demo(args: DemoArgs) -> Done {
+/// A load of the demo, as it is written on the command line.
+fn load_level(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(level) if (0.0..=1.0).contains(&level) => Ok(level),
+        _ => Err("a load goes from 0 (idle) to 1 (all cores busy), such as 0.9".to_string()),
+    }
+}
+
+async fn run_demo(args: DemoArgs, format: Format) -> Done {
     match args.command {
         None => {
             demo::run(demo::Options {
@@ -203,10 +239,14 @@ async fn run_demo(args: DemoArgs) -> Done {
             .await?
         }
         Some(DemoCommand::Load { host, level }) => {
-            if !level.is_finite() || !(0.0..=10.0).contains(&level) {
-                return Err(Failure::Usage(format!("a load goes from 0 to 10, not {level}")));
-            }
             output::say(&demo::set_load(args.dir.as_deref(), &host, level).await?)?;
+        }
+        Some(DemoCommand::Status) => {
+            let status = demo::status(args.dir.as_deref()).await?;
+            match format {
+                Format::Table => output::say(status.to_string().trim_end())?,
+                _ => output::object(format, &serde_json::to_value(&status).unwrap_or_default())?,
+            }
         }
         Some(DemoCommand::Restart { peer }) => {
             output::say(&demo::restart_peer(args.dir.as_deref(), &peer).await?)?
@@ -242,5 +282,13 @@ mod tests {
     #[test]
     fn the_tree_of_commands_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_load_is_a_share_of_the_cores() {
+        assert_eq!(load_level("0.9"), Ok(0.9));
+        for wrong in ["-0.1", "1.1", "NaN", "inf", "much"] {
+            assert!(load_level(wrong).is_err(), "{wrong}");
+        }
     }
 }

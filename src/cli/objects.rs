@@ -1,143 +1,17 @@
-//! `apply`, `get`, `delete`, `edit`: configuration objects.
+//! `apply`, `get`, `delete`: configuration objects.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use reqwest::Method;
 use serde_json::Value;
 
 use super::confirm;
-use super::connection::Connection;
+use super::connection::{Connection, ITEMS_MAX};
 use super::failure::{Done, Failure};
-use super::output::{self, Column, Format, ago, field};
-
-/// A kind, in the singular or the plural.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Kind {
-    #[value(alias = "cluster")]
-    Clusters,
-    #[value(alias = "node")]
-    Nodes,
-    #[value(alias = "ssh-profile")]
-    SshProfiles,
-    #[value(alias = "counter")]
-    Counters,
-    #[value(alias = "trigger")]
-    Triggers,
-    #[value(alias = "action")]
-    Actions,
-    #[value(alias = "file")]
-    Files,
-    #[value(alias = "secret")]
-    Secrets,
-    #[value(alias = "user")]
-    Users,
-    #[value(alias = "token")]
-    Tokens,
-    #[value(alias = "maintenance-window")]
-    MaintenanceWindows,
-}
-
-impl Kind {
-    /// As URLs have it.
-    pub(crate) fn path(self) -> &'static str {
-        match self {
-            Kind::Clusters => "clusters",
-            Kind::Nodes => "nodes",
-            Kind::SshProfiles => "ssh-profiles",
-            Kind::Counters => "counters",
-            Kind::Triggers => "triggers",
-            Kind::Actions => "actions",
-            Kind::Files => "files",
-            Kind::Secrets => "secrets",
-            Kind::Users => "users",
-            Kind::Tokens => "tokens",
-            Kind::MaintenanceWindows => "maintenance-windows",
-        }
-    }
-
-    fn singular(self) -> &'static str {
-        self.path().strip_suffix('s').unwrap_or(self.path())
-    }
-
-    fn columns(self) -> &'static [Column] {
-        match self {
-            Kind::Clusters => &[("name", name), ("description", |i| field(i, "description")), ("age", age)],
-            Kind::Nodes => &[
-                ("name", name),
-                ("cluster", |i| field(i, "cluster")),
-                ("hostname", |i| field(i, "hostname")),
-                ("port", |i| field(i, "port")),
-                ("ssh profile", |i| field(i, "ssh_profile")),
-                ("age", age),
-            ],
-            Kind::SshProfiles => &[
-                ("name", name),
-                ("user", |i| field(i, "user")),
-                ("port", |i| field(i, "port")),
-                ("host key", |i| field(i, "host_key")),
-                ("jump", |i| field(i, "jump")),
-            ],
-            Kind::Counters => &[
-                ("name", name),
-                ("type", |i| field(i, "type")),
-                ("interval", |i| field(i, "interval")),
-                ("unit", |i| field(i, "unit")),
-                ("clusters", |i| field(i, "clusters")),
-                ("parse", |i| field(i, "parse")),
-            ],
-            Kind::Triggers => &[
-                ("name", name),
-                ("cluster", |i| field(i, "cluster")),
-                ("when", when),
-                ("for", |i| field(i, "for")),
-                ("enabled", |i| field(i, "enabled")),
-            ],
-            Kind::Actions => &[
-                ("name", name),
-                ("type", |i| field(i, "type")),
-                ("timeout", |i| field(i, "timeout")),
-                ("description", |i| field(i, "description")),
-            ],
-            Kind::Users => &[("name", name), ("role", |i| field(i, "role")), ("age", age)],
-            Kind::Tokens => &[
-                ("name", name),
-                ("role", |i| field(i, "role")),
-                ("expires", |i| field(i, "expires")),
-                ("age", age),
-            ],
-            Kind::MaintenanceWindows => &[
-                ("name", name),
-                ("cluster", |i| field(i, "cluster")),
-                ("node", |i| field(i, "node")),
-                ("from", |i| field(i, "from")),
-                ("to", |i| field(i, "to")),
-                ("reason", |i| field(i, "reason")),
-            ],
-            Kind::Files | Kind::Secrets => {
-                &[("name", name), ("version", |i| field(i, "version")), ("age", age)]
-            }
-        }
-    }
-}
-
-fn name(item: &Value) -> String {
-    field(item, "name")
-}
-
-fn age(item: &Value) -> String {
-    ago(&item["created"])
-}
-
-fn when(item: &Value) -> String {
-    let conditions = item["when"].as_array().into_iter().flatten();
-    let shown: Vec<String> = conditions
-        .map(|c| format!("{} {} {}", field(c, "counter"), field(c, "op"), field(c, "threshold")))
-        .collect();
-    let word = if item["match"] == "all" { " and " } else { " or " };
-    shown.join(word)
-}
+use super::kind::{Kind, document};
+use super::output::{self, Format, field};
 
 /// Options of `apply`.
 #[derive(Args, Debug)]
@@ -164,8 +38,8 @@ pub(crate) struct GetArgs {
     kind: Kind,
     /// Which one; all where absent
     name: Option<String>,
-    /// Only those with this label, as `key` or `key=value`
-    #[arg(short = 'l', long, value_name = "LABEL")]
+    /// Only those with these labels, such as `app=web,tier!=db,owner,!old`
+    #[arg(short = 'l', long, value_name = "LABELS")]
     label: Option<String>,
 }
 
@@ -180,16 +54,6 @@ pub(crate) struct DeleteArgs {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-}
-
-/// Options of `edit`.
-#[derive(Args, Debug)]
-pub(crate) struct EditArgs {
-    /// What kind
-    #[arg(value_enum)]
-    kind: Kind,
-    /// Which one
-    name: String,
 }
 
 /// Reads documents from files; a directory's YAML and JSON files in name order.
@@ -270,15 +134,40 @@ fn changes(answer: &Value) -> Vec<Value> {
     ["changes", "items"].iter().find_map(|field| answer[field].as_array().cloned()).unwrap_or_default()
 }
 
-/// Runs `rscaler get`.
+/// Runs `rscaler get`. JSON and YAML are documents that `apply` takes.
 pub(crate) async fn get(connection: &Connection, format: Format, args: GetArgs) -> Done {
     if let Some(name) = &args.name {
         let object = connection.get(&format!("{}/{name}", args.kind.path())).await?;
-        return output::object(if format == Format::Table { Format::Yaml } else { format }, &object);
+        return match format {
+            Format::Json => output::object(format, &with_kind(args.kind, object)),
+            Format::Table | Format::Yaml => output::documents(&[document(args.kind, &object)]),
+        };
     }
-    let filter = args.label.as_ref().map(|label| format!("?label={}", label));
-    let items = connection.list(&format!("{}{}", args.kind.path(), filter.unwrap_or_default())).await?;
-    output::items(format, &items, args.kind.columns())
+    let labels = args.label.as_deref().map(|label| ("selector", label));
+    let query: Vec<(&str, &str)> = labels.into_iter().collect();
+    let mut items = connection.find(args.kind.path(), &query, ITEMS_MAX).await?;
+    if format == Format::Table {
+        return output::items(format, &items, args.kind.columns());
+    }
+    if args.kind == Kind::Files {
+        // Lists leave out what files hold.
+        for item in &mut items {
+            *item = connection.get(&format!("files/{}", field(item, "name"))).await?;
+        }
+    }
+    if format == Format::Json {
+        let items: Vec<Value> = items.into_iter().map(|item| with_kind(args.kind, item)).collect();
+        return output::items(format, &items, &[]);
+    }
+    let documents: Vec<_> = items.iter().map(|item| document(args.kind, item)).collect();
+    output::documents(&documents)
+}
+
+fn with_kind(kind: Kind, mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("kind".to_string(), kind.singular().into());
+    }
+    object
 }
 
 /// Runs `rscaler delete`.
@@ -287,62 +176,4 @@ pub(crate) async fn delete(connection: &Connection, args: DeleteArgs) -> Done {
     connection.send(Method::DELETE, &format!("{}/{}", args.kind.path(), args.name), None).await?;
     eprintln!("{}/{} deleted", args.kind.singular(), args.name);
     Ok(())
-}
-
-/// Runs `rscaler edit`: the object goes through $EDITOR, and back under the version it had.
-pub(crate) async fn edit(connection: &Connection, args: EditArgs) -> Done {
-    let path = format!("{}/{}", args.kind.path(), args.name);
-    let mut object = connection.get(&path).await?;
-    let version = object["version"].as_u64();
-    if let Some(fields) = object.as_object_mut() {
-        for made in ["version", "created", "updated"] {
-            fields.remove(made);
-        }
-    }
-    let before = serde_norway::to_string(&object).map_err(|error| Failure::Failed(error.to_string()))?;
-    let mut text = before.clone();
-    loop {
-        text = edit_text(&text, &args.name)?;
-        if text == before || text.trim().is_empty() {
-            eprintln!("nothing was changed");
-            return Ok(());
-        }
-        let put = match serde_norway::from_str::<Value>(&text) {
-            Ok(body) => connection.put(&path, body, version).await.map(|_| ()),
-            Err(error) => Err(Failure::Failed(format!("not YAML: {error}"))),
-        };
-        match put {
-            Ok(()) => {
-                eprintln!("{}/{} changed", args.kind.singular(), args.name);
-                return Ok(());
-            }
-            Err(failure) => {
-                eprintln!("rscaler: {}", failure.message().unwrap_or_default());
-                // What was written must not be lost: back to the editor, or kept in the terminal.
-                confirm(false, "edit it again").map_err(|_| failure)?;
-            }
-        }
-    }
-}
-
-fn edit_text(text: &str, name: &str) -> Result<String, Failure> {
-    let file = tempfile::Builder::new()
-        .prefix(&format!("{name}-"))
-        .suffix(".yaml")
-        .tempfile()
-        .map_err(|error| Failure::Failed(format!("cannot make a file to edit: {error}")))?;
-    std::fs::write(file.path(), text)?;
-    let editor = ["VISUAL", "EDITOR"].iter().find_map(std::env::var_os).unwrap_or_else(|| "vi".into());
-    // An editor may come with arguments, such as `code --wait`.
-    let status = std::process::Command::new("sh")
-        .arg("-c")
-        .arg("exec $0 \"$1\"")
-        .arg(&editor)
-        .arg(file.path())
-        .status()
-        .map_err(|error| Failure::Failed(format!("cannot start the editor: {error}")))?;
-    if !status.success() {
-        return Err(Failure::Failed("the editor failed: nothing was changed".to_string()));
-    }
-    Ok(std::fs::read_to_string(file.path())?)
 }

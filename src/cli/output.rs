@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::failure::{Done, Failure};
@@ -32,21 +33,29 @@ pub(crate) fn items(format: Format, items: &[Value], columns: &[Column]) -> Done
         }
         Format::Table => say(&table(items, columns, width())),
         Format::Json => json(&Value::Array(items.to_vec())),
-        Format::Yaml => {
-            let documents: Result<Vec<String>, _> = items.iter().map(serde_norway::to_string).collect();
-            say(documents.map_err(|error| Failure::Failed(error.to_string()))?.join("---\n").trim_end())
-        }
+        Format::Yaml => documents(items),
     }
+}
+
+/// Prints YAML documents.
+pub(crate) fn documents(documents: &[impl Serialize]) -> Done {
+    let texts: Result<Vec<String>, Failure> = documents.iter().map(yaml).collect();
+    match texts?.join("---\n").trim_end() {
+        "" => Ok(()),
+        text => say(text),
+    }
+}
+
+/// A YAML document.
+pub(crate) fn yaml(document: &impl Serialize) -> Result<String, Failure> {
+    serde_norway::to_string(document).map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// Prints one object: its fields as rows, or whole.
 pub(crate) fn object(format: Format, object: &Value) -> Done {
     match format {
         Format::Json => json(object),
-        Format::Yaml => {
-            let text = serde_norway::to_string(object).map_err(|error| Failure::Failed(error.to_string()))?;
-            say(text.trim_end())
-        }
+        Format::Yaml => say(yaml(object)?.trim_end()),
         Format::Table => {
             let mut table = plain();
             for (field, value) in object.as_object().into_iter().flatten() {

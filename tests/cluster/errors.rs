@@ -49,6 +49,15 @@ async fn the_cli_says_what_is_wrong_and_exits_as_documented() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert!(stderr.contains(said), "{arguments:?}: {stderr}");
     }
+    // Where clients go to is not where a peer listens.
+    let output = std::process::Command::new(binary())
+        .arg("server")
+        .env("RSCALER_API", "http://10.0.0.1:7700")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("--data-dir") && !stderr.contains("--api:"), "{stderr}");
     let output = std::process::Command::new(binary())
         .args(["get", "clusters"])
         .env("RSCALER_API", "http://127.0.0.1:1")

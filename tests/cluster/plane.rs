@@ -339,7 +339,7 @@ pub(crate) fn binary() -> &'static Path {
 }
 
 /// A loopback address that is free now, and stays so: below the ports that the system gives to others.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let port = 10_000 + (std::process::id() * 61 + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
