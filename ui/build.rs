@@ -10,9 +10,15 @@ use std::{env, fs};
 fn main() {
     let web = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("web");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("ui");
-    for watched in
-        ["src", "index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.js"]
-    {
+    for watched in [
+        "src",
+        "public",
+        "index.html",
+        "package.json",
+        "package-lock.json",
+        "tsconfig.json",
+        "vite.config.js",
+    ] {
         println!("cargo::rerun-if-changed=web/{watched}");
     }
     // Nothing of an earlier build may stay.
@@ -30,7 +36,13 @@ fn main() {
 }
 
 fn build(web: &Path, out: &Path) -> Result<(), String> {
-    npm(web, &["ci", "--no-audit", "--no-fund", "--silent"])?;
+    // As scripts/lib.sh has it: what the lock file names is there already where it is the same as when it was installed.
+    let (lock, installed) = (web.join("package-lock.json"), web.join("node_modules/.rscaler-lock"));
+    let wanted = fs::read(&lock).map_err(|error| format!("{}: {error}", lock.display()))?;
+    if fs::read(&installed).ok().as_ref() != Some(&wanted) {
+        npm(web, &["ci", "--no-audit", "--no-fund", "--silent"])?;
+        fs::write(&installed, &wanted).map_err(|error| format!("{}: {error}", installed.display()))?;
+    }
     npm(web, &["run", "--silent", "build", "--", "--outDir", &out.to_string_lossy()])
 }
 
