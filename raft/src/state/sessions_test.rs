@@ -41,6 +41,25 @@ fn a_process_that_starts_again_is_another_session() {
 }
 
 #[test]
+fn what_a_session_was_replaced_for_is_told_as_it_was() {
+    let process = |number: u128, session: u128| number << 64 | session;
+    for (name, next, expected) in [
+        ("the same process", process(7, 2), "could not renew"),
+        ("another process", process(8, 2), "started again"),
+    ] {
+        let mut driver = Driver::with_peers(1);
+        driver.open(1, process(7, 1));
+        driver.fleet(&["web01"]);
+        driver.run_on_web(command(|_| ()));
+        driver.begin(1);
+        driver.open(1, next);
+        let task = driver.task(1);
+        assert_eq!(task.state, TaskState::Lost, "{name}");
+        assert!(task.reason.as_ref().unwrap().contains(expected), "{name}: {:?}", task.reason);
+    }
+}
+
+#[test]
 fn nodes_are_spread_and_a_lost_peers_nodes_go_to_others_under_a_new_epoch() {
     let mut driver = Driver::with_peers(3);
     driver.fleet(&["web01", "web02", "web03", "web04", "web05", "web06"]);
