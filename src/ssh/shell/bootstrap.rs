@@ -26,7 +26,7 @@ pub(super) const COMMAND: &str = "exec sh";
 
 /// See the module's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Isolation {
+pub(in crate::ssh) enum Isolation {
     Group,
     Pipe,
     None,
@@ -91,7 +91,7 @@ pub(super) fn check(isolation: Isolation, script: &str, nonce: &str) -> String {
 
 /// One kept shell on a node, whatever connection it was started on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(in crate::ssh) struct Identity {
     pub(super) isolation: Isolation,
     pub(super) pid: u32,
     /// `None` where the node can't tell.
@@ -124,7 +124,7 @@ impl Identity {
     }
 
     /// As [`Identity::kill`], but only if the process is still the one that was meant; for use some time later.
-    pub(super) fn kill_if_same(&self) -> String {
+    pub(in crate::ssh) fn kill_if_same(&self) -> String {
         let (pid, Some(start)) = (self.pid, self.start) else { return String::new() };
         let kill = self.kill();
         format!(

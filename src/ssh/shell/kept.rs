@@ -243,13 +243,13 @@ impl Drop for Kept {
         drop(session);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (connection, identity) = (self.connection.clone(), self.identity);
-        connection.orphans.add(identity);
+        connection.orphans.add_shell(identity);
         if connection.is_ended() {
             return;
         }
         runtime.spawn(async move {
             if connection.run_aside(&identity.kill()).await {
-                connection.orphans.remove(identity);
+                connection.orphans.remove_shell(identity);
             }
         });
     }
