@@ -153,7 +153,7 @@ impl Kept {
         let nonce = quote::nonce();
         let mut stdout = Frame::new(&nonce, limits.kept_bytes);
         let mut stderr = Frame::new(&nonce, limits.kept_bytes);
-        let text = bootstrap::check(self.identity.isolation, script, &nonce);
+        let text = bootstrap::check(script, &nonce);
         let sent = async {
             if self.writer.data_bytes(text).await.is_err() {
                 return CheckWatch::Died;
