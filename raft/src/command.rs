@@ -47,7 +47,7 @@ pub enum Command {
     OpenSession {
         /// The peer.
         peer: PeerId,
-        /// Random, new at each start of its process.
+        /// New for each session. The upper half is random and new at each start of its process, the lower half at each session.
         boot: u128,
         /// What it can do.
         capabilities: Capabilities,

@@ -161,7 +161,8 @@ impl Attempt {
     fn judge(&self, asked: Option<EndingResult>, ended: Ending) -> Ending {
         match (asked, ended.result) {
             (Some(EndingResult::Unknown), EndingResult::Cancelled) => {
-                let reason = "the peer that ran it was stopped, and ended it in the middle";
+                let how = ended.reason.unwrap_or_default();
+                let reason = format!("the peer that ran it was stopped in the middle: {how}");
                 ending(EndingResult::Unknown, ended.exit_code, reason)
             }
             _ => ended,

@@ -172,6 +172,49 @@ async fn a_command_whose_connection_breaks_is_found_again_and_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_on_a_node_out_of_reach_is_cancelled_at_once_and_ended_when_the_node_is_back() {
+    let (mut host, world, _dispatching) = world().await;
+    let file = host.dir().join("out-of-reach");
+    let task = world.run("web01", command(&long(&file, 900))).await;
+    let pid = until_begun(&world, task, &file).await;
+    host.cut_off();
+    let noted = || world.output(task, Stream::Note).contains("connection to the node was lost");
+    until("the loss is noticed", noted, || world.task(task)).await;
+
+    let asked = Instant::now();
+    world.handle.submit(Actor::System, Command::CancelTask(task)).await.unwrap();
+    let ended = world.ended(task).await;
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(ended.state, TaskState::Cancelled);
+    assert!(ended.reason.as_ref().unwrap().contains("may go on there"), "{:?}", ended.reason);
+    assert!(is_alive(pid));
+
+    host.listen();
+    world.ended(world.run("web01", command("echo")).await).await;
+    until("the process is gone", || !is_alive(pid), || pid).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_connection_broke_is_ended_by_its_marker() {
+    let (host, world, _dispatching) = world().await;
+    let file = host.dir().join("by-marker");
+    let script = format!("trap '' TERM; {}", long(&file, 900).replace("sleep", "exec sleep"));
+    let task = world.run("web01", command(&script)).await;
+    let pid = until_begun(&world, task, &file).await;
+    host.kill_connections();
+    let noted = || world.output(task, Stream::Note).contains("connection to the node was lost");
+    until("the loss is noticed", noted, || world.task(task)).await;
+    // It is looked for on a new connection, once a second.
+    world.pass(Duration::from_millis(1500)).await;
+
+    world.handle.submit(Actor::System, Command::CancelTask(task)).await.unwrap();
+    let ended = world.ended(task).await;
+    assert_eq!(ended.state, TaskState::Cancelled);
+    assert!(ended.reason.as_ref().unwrap().contains("by its marker"), "{:?}", ended.reason);
+    assert!(!is_alive(pid), "SIGKILL came after the grace");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_later_attempt_waits_for_what_a_dead_executor_began_and_takes_its_result() {
     let (host, world, dispatching) = world().await;
     let file = host.dir().join("adopted");

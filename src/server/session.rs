@@ -14,7 +14,6 @@
 
 use std::time::Duration;
 
-use rand::RngCore;
 use rscaler_raft::command::{Command, Reply};
 use rscaler_raft::handle::{Handle, SubmitError};
 use rscaler_raft::model::{Actor, Capabilities};
@@ -54,6 +53,8 @@ pub struct Session {
     handle: Handle,
     options: Options,
     keeper: Keeper,
+    /// The upper half of its boot ids: tells this process from earlier ones of the same peer.
+    process: u64,
 }
 
 /// Why a held session ended.
@@ -67,7 +68,7 @@ enum End {
 impl Session {
     /// A loop that keeps `keeper`'s lease.
     pub fn new(handle: Handle, options: Options, keeper: Keeper) -> Session {
-        Session { handle, options, keeper }
+        Session { handle, options, keeper, process: rand::random() }
     }
 
     /// Opens a session and keeps it, again and again. `drain` asks for no new work, `stop` ends the session and then
@@ -97,7 +98,7 @@ impl Session {
 
     /// Opens a session under a new boot id.
     async fn open(&self) -> u64 {
-        let boot = random_u128();
+        let boot = u128::from(self.process) << 64 | u128::from(rand::random::<u64>());
         loop {
             let command = Command::OpenSession {
                 peer: self.handle.local(),
@@ -226,12 +227,6 @@ impl Pulse {
         (self.moment, self.instant) = (moment, instant);
         Some(all.saturating_sub(awake)).filter(|gap| *gap > SUSPENDED_MAX)
     }
-}
-
-fn random_u128() -> u128 {
-    let mut bytes = [0; 16];
-    rand::rng().fill_bytes(&mut bytes);
-    u128::from_be_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::channel::{Event, Place, Session, SessionCount};
 use super::dial::{Client, Dialer};
 use super::endpoint::Endpoint;
 use super::error::Error;
+use super::orphans::Orphans;
 use super::quote;
 use super::shell::{self, CheckLimits, CheckOutput};
 
@@ -45,7 +46,7 @@ pub(super) struct Inner {
     pub(super) commands: Arc<Semaphore>,
     pub(super) shells: shell::Shells,
     /// Shared by all connections to the node, one after the other.
-    pub(super) orphans: Arc<shell::Orphans>,
+    pub(super) orphans: Arc<Orphans>,
     retired: AtomicBool,
     uses: AtomicUsize,
     last_used: Mutex<Instant>,
@@ -149,7 +150,7 @@ impl Inner {
         dialer: Arc<Dialer>,
         dialled: super::dial::Dialled,
         via: Option<Connection>,
-        orphans: Arc<shell::Orphans>,
+        orphans: Arc<Orphans>,
     ) -> Arc<Self> {
         let options = &dialer.options;
         Arc::new(Self {

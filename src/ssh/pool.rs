@@ -25,9 +25,10 @@ use super::connection::{Connection, Inner};
 use super::dial::Dialer;
 use super::endpoint::{Endpoint, Identity};
 use super::error::Error;
-use super::exec::{Request, Running, probe::Probe};
+use super::exec::{self, Request, Running, probe::Probe};
 use super::host_keys::HostKeys;
-use super::shell::{CheckLimits, CheckOutput, Orphans};
+use super::orphans::{Marked, Orphans};
+use super::shell::{CheckLimits, CheckOutput};
 
 /// Jump hosts in a row.
 const JUMPS_MAX: usize = 8;
@@ -113,6 +114,8 @@ type DialResult = Option<Result<Arc<Inner>, Error>>;
 
 struct Slot {
     identity: Identity,
+    /// Of this identity: seen again, it need not be hashed again.
+    endpoint: Arc<Endpoint>,
     ready: Option<(Arc<Inner>, Instant)>,
     dialling: Option<Dialling>,
     failures: u32,
@@ -139,8 +142,28 @@ struct Dialling {
 }
 
 impl Slot {
-    fn new(identity: Identity) -> Self {
-        Self { identity, ready: None, dialling: None, failures: 0, put_off: None, orphans: Arc::default() }
+    fn new(endpoint: &Arc<Endpoint>) -> Self {
+        Self {
+            identity: endpoint.identity(),
+            endpoint: Arc::clone(endpoint),
+            ready: None,
+            dialling: None,
+            failures: 0,
+            put_off: None,
+            orphans: Arc::default(),
+        }
+    }
+
+    /// Whether it is a slot for this endpoint.
+    fn is_for(&mut self, endpoint: &Arc<Endpoint>) -> bool {
+        if Arc::ptr_eq(&self.endpoint, endpoint) {
+            return true;
+        }
+        let is_same = self.identity == endpoint.identity();
+        if is_same {
+            self.endpoint = Arc::clone(endpoint);
+        }
+        is_same
     }
 
     /// Ends whatever there is.
@@ -224,6 +247,27 @@ impl Pool {
     /// [`Connection::probe`] on the connection of `node`.
     pub async fn probe(&self, node: &str, endpoint: &Arc<Endpoint>, token: &str) -> Result<Probe, Error> {
         self.connection(node, endpoint, Urgency::Now).await?.probe(token).await
+    }
+
+    /// Ends a command whose connection was lost, over the one there is now. Answers whether it has ended; takes somewhat longer than
+    /// its grace at most, after the dial.
+    ///
+    /// # Errors
+    /// As [`Pool::connection`] and [`Pool::probe`]: nothing is known of the command then.
+    pub async fn end(&self, node: &str, endpoint: &Arc<Endpoint>, command: &Marked) -> Result<bool, Error> {
+        exec::end(&self.connection(node, endpoint, Urgency::Now).await?.inner, command).await
+    }
+
+    /// Ends a command whose connection was lost, as soon as there is one again, whoever asks for it. Does not wait.
+    pub fn end_when_back(&self, node: &str, endpoint: &Arc<Endpoint>, command: Marked) {
+        let mut slots = self.0.slots.lock();
+        let slot = slots.entry(Key::Node(node.to_owned())).or_insert_with(|| Slot::new(endpoint));
+        slot.orphans.add_command(command);
+        if let Some((inner, _)) = &slot.ready
+            && inner.is_usable()
+        {
+            Orphans::reap(inner);
+        }
     }
 
     /// Closes the connection of `node` and forgets it, its backoff included: for a node that was deleted or handed to
@@ -311,12 +355,13 @@ impl Shared {
         if depth > JUMPS_MAX {
             return Err(Error::Invalid(format!("more than {JUMPS_MAX} jump hosts in a row")));
         }
-        let identity = endpoint.identity();
         let mut slots = self.slots.lock();
-        let slot = slots.entry(key.clone()).or_insert_with(|| Slot::new(identity));
-        if slot.identity != identity {
+        let slot = slots.entry(key.clone()).or_insert_with(|| Slot::new(endpoint));
+        if !slot.is_for(endpoint) {
             slot.close();
-            *slot = Slot::new(identity);
+            // What goes on at the node is the same however it is reached.
+            let orphans = slot.orphans.clone();
+            *slot = Slot { orphans, ..Slot::new(endpoint) };
         }
         slot.drop_if_dead(&self.dialer.options);
         if let Some((inner, _)) = &slot.ready {
@@ -336,7 +381,7 @@ impl Shared {
         slot.dialling = Some(Dialling { result: result.clone(), cancel: cancel.clone() });
         let dial = Dial {
             key: key.clone(),
-            identity,
+            identity: slot.identity,
             endpoint: endpoint.clone(),
             orphans: slot.orphans.clone(),
             urgency,
@@ -417,7 +462,7 @@ impl Shared {
             }
             let put_off =
                 slot.put_off.as_ref().is_some_and(|(until, _)| Instant::now() < *until + options.backoff_max);
-            slot.dialling.is_some() || put_off
+            slot.dialling.is_some() || put_off || slot.orphans.has_commands()
         });
     }
 }

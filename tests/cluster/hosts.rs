@@ -1,68 +1,57 @@
 //! Managed hosts: a real sshd each, on an address of its own, with a directory that its scripts see as `$RSCALER_DIR`.
 
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::ops::{Deref, DerefMut};
+
+#[path = "../../src/ssh/testing/sshd.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod sshd;
+
+#[allow(unused_imports)]
+pub(crate) use sshd::{
+    KeyKind, OWN_PASSWORD, OwnUser, Setup, Sshd, is_alive, odd_seconds, send_signal, sleepers, with_own_user,
+};
 
 /// A host.
-pub(crate) struct Host {
-    dir: tempfile::TempDir,
-    address: String,
-    port: u16,
-    sshd: Child,
+pub(crate) struct Host(Sshd);
+
+impl Deref for Host {
+    type Target = Sshd;
+    fn deref(&self) -> &Sshd {
+        &self.0
+    }
 }
 
+impl DerefMut for Host {
+    fn deref_mut(&mut self) -> &mut Sshd {
+        &mut self.0
+    }
+}
+
+#[allow(dead_code)]
 impl Host {
     /// Starts a host on loopback and waits until it answers. All hosts take the same key.
     pub(crate) fn start() -> Host {
-        static NEXT: AtomicU8 = AtomicU8::new(10);
-        Host::start_at(format!("127.0.1.{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+        Host::start_as(Setup::default())
     }
 
     /// Starts a host at an address of this machine.
     pub(crate) fn start_at(address: String) -> Host {
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        // sshd insists on it when it is started as root.
-        let _ = fs::create_dir("/run/sshd");
-        let port = TcpListener::bind((address.as_str(), 0)).unwrap().local_addr().unwrap().port();
-        keygen(&dir.path().join("host_key"));
-        fs::copy(client_key().with_extension("pub"), dir.path().join("authorized_keys")).unwrap();
-        let at = |name: &str| dir.path().join(name).display().to_string();
-        let config = format!(
-            "ListenAddress {address}:{port}\nHostKey {}\nPidFile {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
-             PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUseDNS no\nPrintMotd no\n\
-             SetEnv RSCALER_DIR={}\n",
-            at("host_key"),
-            at("pid"),
-            at("authorized_keys"),
-            dir.path().display(),
-        );
-        fs::write(dir.path().join("config"), config).unwrap();
-        let sshd = Command::new("/usr/sbin/sshd")
-            .args(["-D", "-f", &at("config"), "-E", &at("log")])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("sshd is installed: scripts/test sees to it");
-        let host = Host { dir, address, port, sshd };
-        let began = Instant::now();
-        while std::net::TcpStream::connect((host.address.as_str(), port)).is_err() {
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "sshd does not answer: {:?}",
-                host.read("log")
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        host
+        Host::start_as(Setup { address: Some(address), ..Setup::default() })
+    }
+
+    /// The same with a setup of its own.
+    pub(crate) fn start_as(setup: Setup) -> Host {
+        Host(Sshd::start(setup))
+    }
+
+    /// A host with a user of its own, who may use sudo as `rule` says. That takes root; `None` for others.
+    pub(crate) fn with_own_user(setup: Setup, rule: &str) -> Option<(Host, OwnUser)> {
+        with_own_user(setup, rule).map(|(sshd, user)| (Host(sshd), user))
     }
 
     pub(crate) fn address(&self) -> &str {
-        &self.address
+        &self.host
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -71,48 +60,47 @@ impl Host {
 
     /// Who logs in: whoever runs the tests.
     pub(crate) fn user(&self) -> String {
-        String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap().trim().to_string()
+        sshd::user_name()
     }
 
     pub(crate) fn private_key(&self) -> String {
-        fs::read_to_string(client_key()).unwrap()
+        self.client_key().to_string()
     }
 
     /// Writes a file in the host's directory, all at once.
     pub(crate) fn write(&self, name: &str, text: &str) {
-        let next = self.dir.path().join(format!(".{name}"));
+        let next = self.dir().join(format!(".{name}"));
         fs::write(&next, text).unwrap();
-        fs::rename(next, self.dir.path().join(name)).unwrap();
+        fs::rename(next, self.dir().join(name)).unwrap();
     }
 
     pub(crate) fn read(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.dir.path().join(name)).ok()
+        fs::read_to_string(self.dir().join(name)).ok()
     }
 }
 
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = self.sshd.kill();
-        let _ = self.sshd.wait();
-    }
+/// A secret as a document, its value in a block.
+#[allow(dead_code)]
+pub(crate) fn secret(name: &str, value: &str) -> String {
+    let value: Vec<String> = value.lines().map(|line| format!("  {line}")).collect();
+    format!("---\nkind: secret\nname: {name}\nvalue: |\n{}\n", value.join("\n"))
 }
 
-fn keygen(path: &Path) {
-    let made = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
-        .arg(path)
-        .status()
-        .expect("ssh-keygen is installed: scripts/test sees to it");
-    assert!(made.success());
+/// A node of the cluster `web` as a document.
+#[allow(dead_code)]
+pub(crate) fn node(name: &str, host: &Host, profile: &str) -> String {
+    format!(
+        "---\nkind: node\nname: {name}\ncluster: web\nhostname: {}\nport: {}\nssh_profile: {profile}\n",
+        host.address(),
+        host.port()
+    )
 }
 
-/// The key that every host takes, made once for the process.
-fn client_key() -> PathBuf {
-    static DIR: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
-    let dir = DIR.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        keygen(&dir.path().join("client"));
-        dir
-    });
-    dir.path().join("client")
+/// A counter of the cluster `web` as a document, read each second.
+#[allow(dead_code)]
+pub(crate) fn counter(name: &str, script: &str) -> String {
+    format!(
+        "---\nkind: counter\nname: {name}\ntype: ssh\nscript: {}\ninterval: 1s\ntimeout: 3s\nclusters: [web]\n",
+        serde_json::to_string(script).unwrap()
+    )
 }

@@ -137,7 +137,7 @@ impl State {
             output: report.output.clone().map(cut).or_else(|| old.as_ref().and_then(|o| o.output.clone())),
             failure,
         };
-        if unreachable && !self.has_unreachable_check(node) {
+        if unreachable && self.is_news(node, status.failure.as_ref()) {
             let why = status.failure.as_ref().map_or("", |(_, why)| why.as_str());
             let message = format!("node `{node}` cannot be collected: {why}");
             self.record(Actor::System, EventKind::NodeReachability(node.clone()), message);
@@ -148,6 +148,17 @@ impl State {
             self.record(Actor::System, EventKind::NodeReachability(node.clone()), message);
         }
         self.notify(Notice::Check(node.clone(), report.counter.clone()));
+    }
+
+    /// Whether a node that can't be collected was collected so far, or is refused now where it was only out of reach: a host that comes
+    /// back with another key must not pass for one that is still away.
+    fn is_news(&self, node: &Name, failure: Option<&(FailureKind, String)>) -> bool {
+        match failure {
+            Some((kind @ (FailureKind::HostKey | FailureKind::Authentication), _)) => {
+                !self.checks_of(node).any(|(_, check)| check.failure.as_ref().is_some_and(|(k, _)| k == kind))
+            }
+            _ => !self.has_unreachable_check(node),
+        }
     }
 
     fn has_unreachable_check(&self, node: &Name) -> bool {

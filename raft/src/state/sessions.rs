@@ -35,7 +35,12 @@ impl State {
                 // The answer to a first try was lost.
                 return Ok(Reply::Session { epoch: session.epoch, ttl_ms });
             }
-            self.end_session(peer, "its process was started again");
+            let why = if process_of(session.boot) == process_of(boot) {
+                "it gave up its session, which it could not renew in time, and began a new one"
+            } else {
+                "its process was started again"
+            };
+            self.end_session(peer, why);
         }
         self.globals.next_session += 1;
         self.globals_changed.set();
@@ -191,4 +196,9 @@ impl State {
     pub fn assignments(&self) -> impl Iterator<Item = (&Name, Assignment)> {
         self.assignments.iter().map(|(node, assignment)| (node, **assignment))
     }
+}
+
+/// The part of a boot id that is a process's own.
+fn process_of(boot: u128) -> u128 {
+    boot >> 64
 }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::testing::*;
-use crate::command::{Command, EndingResult, Progress, RejectionKind, Reply};
+use crate::command::{CheckBatch, CheckReport, Command, EndingResult, Progress, RejectionKind, Reply};
 use crate::model::*;
 
 fn homes(driver: &Driver) -> Vec<u64> {
@@ -41,6 +41,25 @@ fn a_process_that_starts_again_is_another_session() {
 }
 
 #[test]
+fn what_a_session_was_replaced_for_is_told_as_it_was() {
+    let process = |number: u128, session: u128| number << 64 | session;
+    for (name, next, expected) in [
+        ("the same process", process(7, 2), "could not renew"),
+        ("another process", process(8, 2), "started again"),
+    ] {
+        let mut driver = Driver::with_peers(1);
+        driver.open(1, process(7, 1));
+        driver.fleet(&["web01"]);
+        driver.run_on_web(command(|_| ()));
+        driver.begin(1);
+        driver.open(1, next);
+        let task = driver.task(1);
+        assert_eq!(task.state, TaskState::Lost, "{name}");
+        assert!(task.reason.as_ref().unwrap().contains(expected), "{name}: {:?}", task.reason);
+    }
+}
+
+#[test]
 fn nodes_are_spread_and_a_lost_peers_nodes_go_to_others_under_a_new_epoch() {
     let mut driver = Driver::with_peers(3);
     driver.fleet(&["web01", "web02", "web03", "web04", "web05", "web06"]);
@@ -72,6 +91,33 @@ fn samples_under_an_older_assignment_are_refused() {
     driver.pass(3_000);
     assert_ne!(driver.state.assignment(&name("web01")).unwrap().peer, old.peer);
     assert_eq!(driver.apply(batch(old.epoch)).unwrap_err().kind, RejectionKind::Stale);
+}
+
+#[test]
+fn a_node_that_is_back_with_another_key_is_an_event_beside_its_absence() {
+    let mut driver = Driver::with_peers(1);
+    driver.fleet(&["web01"]);
+    let epoch = driver.state.assignment(&name("web01")).unwrap().epoch;
+    let mut report = |failure: Option<(FailureKind, &str)>| {
+        let report = CheckReport {
+            counter: name("load1"),
+            at: Timestamp(BEGIN * 1000),
+            failures: u32::from(failure.is_some()),
+            failure: failure.map(|(kind, why)| (kind, why.to_string())),
+            output: None,
+        };
+        let batch = CheckBatch { node: name("web01"), epoch, reports: vec![report] };
+        driver.apply(Command::Checks(batch)).unwrap();
+        driver.events(|kind| matches!(kind, EventKind::NodeReachability(_)))
+    };
+    assert_eq!(report(None).len(), 0);
+    assert_eq!(report(Some((FailureKind::Unreachable, "gone"))).len(), 1);
+    assert_eq!(report(Some((FailureKind::Unreachable, "still gone"))).len(), 1);
+    let told = report(Some((FailureKind::HostKey, "its key has changed")));
+    assert_eq!(told.len(), 2);
+    assert!(told[1].contains("its key has changed"), "{told:?}");
+    assert_eq!(report(Some((FailureKind::HostKey, "its key has changed"))).len(), 2);
+    assert_eq!(report(None).last().unwrap(), "node `web01` is collected again");
 }
 
 #[test]

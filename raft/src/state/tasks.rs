@@ -21,6 +21,10 @@ const TASKS_PER_NODE_MAX: u32 = 4;
 const START_GRACE: Duration = Duration::from_secs(30);
 /// How long past its timeout a task is left to its executor to end.
 const END_GRACE: Duration = Duration::from_secs(15);
+/// The pause before a task is given away again that was not begun twice in a row; doubles.
+const UNBEGUN_PAUSE: Duration = Duration::from_millis(500);
+/// The longest such pause.
+const UNBEGUN_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The longest pause between attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 /// Output kept over all tasks; beyond it, that of the runs that ended longest ago goes.
@@ -243,8 +247,8 @@ impl State {
         task.reason = reason;
         let again = match state {
             _ if task.cancel_requested => None,
-            // What never began can be begun elsewhere at once.
-            TaskState::Queued | TaskState::Lost if !began => Some(now.elapsed),
+            // What never began can be begun elsewhere at once; unless that happens again and again.
+            TaskState::Queued | TaskState::Lost if !began => Some(now.elapsed + pause(&task.history)),
             TaskState::Lost => {
                 task.losses += 1;
                 let wanted = action.on_executor_loss == OnExecutorLoss::Retry
@@ -509,6 +513,16 @@ impl State {
             }
         }
         self.indexes.output_bytes = self.outputs.iter().map(|(_, chunk)| chunk.bytes.len() as u64).sum();
+    }
+}
+
+/// The pause before a task that was not begun is given to somebody again: none after the first time, for a peer that is about to
+/// stop hands everything back; then doubling, for an executor that begins nothing would get it again and again.
+fn pause(history: &[Attempt]) -> Duration {
+    let unbegun = history.iter().rev().take_while(|attempt| attempt.started.is_none()).count();
+    match u32::try_from(unbegun.saturating_sub(1)).unwrap_or(u32::MAX) {
+        0 => Duration::ZERO,
+        again => backoff(UNBEGUN_PAUSE, again).min(UNBEGUN_PAUSE_MAX),
     }
 }
 

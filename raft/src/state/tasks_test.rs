@@ -160,6 +160,23 @@ fn handing_back_costs_no_attempt_unless_it_had_begun() {
 }
 
 #[test]
+fn what_is_handed_back_again_and_again_is_given_away_ever_more_slowly() {
+    let mut driver = with_nodes(1, &["web01"]);
+    driver.run_on_web(command(|_| ()));
+    driver.finish(1, EndingResult::HandedBack);
+    assert_eq!(driver.task(1).state, TaskState::Assigned, "the first time at once");
+    for pause in [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
+        driver.finish(1, EndingResult::HandedBack);
+        driver.pass(pause - 1);
+        assert_eq!(driver.task(1).state, TaskState::Queued, "{pause} ms");
+        driver.pass(1);
+        assert_eq!(driver.task(1).state, TaskState::Assigned, "{pause} ms");
+    }
+    driver.carry_out(1, EndingResult::Succeeded);
+    assert_eq!(driver.task(1).state, TaskState::Succeeded);
+}
+
+#[test]
 fn no_task_runs_for_ever() {
     let mut driver = with_nodes(1, &["web01"]);
     let run = driver.run_on_web(command(|a| a.timeout = secs(60)));

@@ -1,11 +1,13 @@
 //! The processes of a host: started in a session of their own, signalled as a group, found again when lost.
 
+use std::any::Any;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Stdio;
 
+use process_wrap::tokio::{CommandWrap, ProcessSession};
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
@@ -42,12 +44,10 @@ pub(super) fn spawn(host: &str, home: &Path, command: Option<&[u8]>) -> io::Resu
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    // SAFETY: between fork and exec only what is async-signal-safe may be called. setsid(2) is, and the
-    // conversion of its error number allocates nothing.
-    unsafe {
-        shell.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from));
-    }
-    shell.spawn()
+    let leader = CommandWrap::from(shell).wrap(ProcessSession).spawn()?;
+    // Its wrapper would wait for the whole group. What outlives the leader is ours to see to: [`end_leftovers`].
+    let leader: Box<dyn Any> = leader.into_inner();
+    leader.downcast().map(|child| *child).map_err(|_| io::Error::other("a shell that is no process"))
 }
 
 /// Sends a signal to every process of the group that `leader` leads. That none is left is no error.

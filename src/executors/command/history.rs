@@ -203,7 +203,7 @@ mod tests {
         let (retry, fail) = (OnExecutorLoss::Retry, OnExecutorLoss::Fail);
         type Row<'a> = (&'a str, &'a [(u32, TaskState, bool)], OnExecutorLoss, Probe, Next);
         let table: [Row<'_>; 10] = [
-            ("runs", &lost, retry, Probe::Running { epoch: 16 }, Next::Wait),
+            ("runs", &lost, retry, Probe::Running { epoch: 16, group: None }, Next::Wait),
             ("ran, not counted", &lost, retry, Probe::Finished { epoch: 16, code: 3 }, Next::Adopt(3)),
             ("ended by us, may repeat", &lost, retry, Probe::Finished { epoch: 16, code: 143 }, Next::Start),
             ("ended by us, may not", &lost, fail, Probe::Finished { epoch: 16, code: 143 }, Next::Adopt(143)),

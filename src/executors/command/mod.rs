@@ -20,14 +20,14 @@ use async_trait::async_trait;
 use rscaler_raft::command::{Ending, EndingResult};
 use rscaler_raft::handle::Handle;
 use rscaler_raft::model::{ActionKind, CommandAction, Name, Stream};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info};
 
 use self::history::{History, Next, was_ended};
 use super::{Executor, Work, ending};
 use crate::inventory::Targets;
 use crate::ssh::exec::{Finished, Outcome, Output, Request, Running};
-use crate::ssh::{Connection, Endpoint, Error, Pool, Probe, Urgency};
+use crate::ssh::{Connection, Endpoint, Error, Marked, Pool, Probe, Urgency};
 
 /// How long a script has to end after SIGTERM until SIGKILL comes.
 const GRACE: Duration = Duration::from_secs(4);
@@ -35,6 +35,10 @@ const GRACE: Duration = Duration::from_secs(4);
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long past its time a command whose connection was lost is looked for.
 const SEARCH_OVERTIME: Duration = Duration::from_secs(6);
+/// How long a command that is ended by its marker may take to end: less than an executor has after it was asked to.
+const END_PATIENCE: Duration = Duration::from_secs(9);
+/// How long after our own time limit the node's has surely ended a command.
+const NODE_OVERTIME: Duration = Duration::from_secs(60);
 /// How often a marker is asked while its script runs, or while the node can't be reached.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Starts of one attempt: each is a marker of its own.
@@ -156,6 +160,7 @@ impl Attempt<'_> {
             match self.history.after_fence(probe) {
                 Next::Start => return Started::Again,
                 Next::Wait => {
+                    let runs = probe.epoch();
                     if !self.has_time() {
                         let reason = "an earlier attempt still runs on the node";
                         return Started::Over(ending(EndingResult::TimedOut, None, reason));
@@ -163,8 +168,8 @@ impl Attempt<'_> {
                     tokio::select! {
                         biased;
                         () = self.work.cancel.cancelled() => {
-                            let reason = "cancelled while an earlier attempt still runs on the node";
-                            return Started::Over(ending(EndingResult::Unknown, None, reason));
+                            let Some(epoch) = runs else { return Started::Over(cancelled()) };
+                            return Started::Over(self.end_over_there(epoch).await);
                         }
                         () = sleep(PROBE_EVERY) => {}
                     }
@@ -206,8 +211,14 @@ impl Attempt<'_> {
         let until = self.work.deadline + SEARCH_OVERTIME;
         let epoch = self.history.epoch(start);
         let mut last = "the node could not be reached again".to_string();
+        let mut is_back = false;
         while Instant::now() < until {
-            let asked = timeout_at(until, self.ask_marker()).await;
+            let asked = tokio::select! {
+                biased;
+                () = self.work.cancel.cancelled() => return Some(self.end_lost(epoch, is_back).await),
+                asked = timeout_at(until, self.ask_marker()) => asked,
+            };
+            is_back = matches!(asked, Ok(Ok(_)));
             match asked {
                 Ok(Ok(Probe::Finished { epoch: at, code })) if at == epoch => {
                     if was_ended(code) {
@@ -226,14 +237,47 @@ impl Attempt<'_> {
                 Ok(Err(error)) => last = error.to_string(),
                 Err(_) => break,
             }
-            if self.work.cancel.is_cancelled() {
-                let reason = "the connection was lost; it could not be ended, but the node's time limit will";
-                return Some(ending(EndingResult::Unknown, None, reason));
-            }
-            sleep(PROBE_EVERY).await;
+            let _ = timeout(PROBE_EVERY, self.work.cancel.cancelled()).await;
         }
         let reason = format!("the connection was lost, and whether it ran to its end is not known: {last}");
         Some(ending(EndingResult::Unknown, None, reason))
+    }
+
+    /// A command whose connection was lost is to end.
+    async fn end_lost(&self, epoch: u64, is_back: bool) -> Ending {
+        if is_back { self.end_over_there(epoch).await } else { self.end_when_back(epoch) }
+    }
+
+    /// Ends what runs on the node under this marker, which is reachable.
+    async fn end_over_there(&self, epoch: u64) -> Ending {
+        let command = self.marked(epoch);
+        let ended = self.executor.pool.end(self.node.as_str(), &self.endpoint, &command);
+        match timeout(END_PATIENCE, ended).await {
+            Ok(Ok(true)) => ending(EndingResult::Cancelled, None, "it was ended on request, by its marker"),
+            Ok(Ok(false)) => {
+                let reason = "it was to be ended on request, but goes on at the node in spite of SIGKILL";
+                ending(EndingResult::Unknown, None, reason)
+            }
+            _ => self.end_when_back(epoch),
+        }
+    }
+
+    /// The same while the node can't be reached: nobody has to wait for that.
+    fn end_when_back(&self, epoch: u64) -> Ending {
+        self.executor.pool.end_when_back(self.node.as_str(), &self.endpoint, self.marked(epoch));
+        let reason = "it was cancelled while the node can't be reached: the script may go on there, until the node is \
+                      back, when it is ended, or until its time is over";
+        ending(EndingResult::Cancelled, None, reason)
+    }
+
+    fn marked(&self, epoch: u64) -> Marked {
+        Marked {
+            token: self.history.token().to_string(),
+            epoch,
+            sudo: self.request.sudo.clone(),
+            grace: GRACE,
+            until: self.work.deadline + NODE_OVERTIME,
+        }
     }
 
     async fn ask_marker(&self) -> Result<Probe, Error> {

@@ -207,15 +207,18 @@ impl Drive {
 
     /// Sends a signal to the command's group, from another session; with sudo if the command runs so.
     fn signal(&self, signal: &'static str) {
-        let (inner, group, sudo) = (self.inner.clone(), self.group, self.request.sudo.clone());
-        tokio::spawn(async move {
-            match sudo {
-                None => {
-                    inner.run_aside(&format!("kill -s {signal} -- -{group}")).await;
-                }
-                Some(sudo) => signal_with_sudo(inner, signal, group, sudo).await,
-            }
-        });
+        tokio::spawn(send_signal(self.inner.clone(), signal, self.group, self.request.sudo.clone()));
+    }
+}
+
+/// Sends a signal to a process group, beside everything else on the connection. A failure is only logged: who sends it watches what
+/// becomes of the group.
+pub(super) async fn send_signal(inner: Arc<Inner>, signal: &'static str, group: u32, sudo: Option<Sudo>) {
+    match sudo {
+        None => {
+            inner.run_aside(&format!("kill -s {signal} -- -{group}")).await;
+        }
+        Some(sudo) => signal_with_sudo(inner, signal, group, sudo).await,
     }
 }
 

@@ -15,9 +15,10 @@
 //! that is data goes over stdin: no limit of a command line holds, and nothing shows in `ps`. The outer shell outlives the script
 //! and notes its end in the marker, even when the connection is lost.
 //!
-//! `script` has the shell text, `start` the way to "ready", `drive` what comes after it.
+//! `script` has the shell text, `start` the way to "ready", `drive` what comes after it, `end` what is left to do when that was lost.
 
 mod drive;
+mod end;
 mod fence;
 pub mod probe;
 mod script;
@@ -35,6 +36,7 @@ use super::error::Error;
 use super::quote;
 use super::secret::Secret;
 
+pub(super) use end::end;
 pub use fence::Fence;
 
 /// The longest script, and the longest sum of arguments and environment.

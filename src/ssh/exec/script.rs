@@ -52,7 +52,7 @@ const INNER: &str = r#"n=${IFS#??}
 if read -r _g </proc/$$/stat; then _g=${_g##*) }; set -- "$1" "$2" $_g; _g=$5; else _g=$(ps -o pgid= -p $$ | tr -d ' '); fi 2>/dev/null
 printf '%s ready %s\n' "$1" "$_g"
 IFS= read -r l || exit 125
-if [ -n "$2" ]; then printf 'started\n' >>"$2" || exit 125; fi
+if [ -n "$2" ]; then printf 'started %s\n' "$_g" >>"$2" || exit 125; fi
 eval "$l""#;
 
 /// Line 2: arguments, environment and script.
@@ -83,7 +83,7 @@ pub(super) enum Sweep {
 }
 
 /// Takes the marker or says who has it. See [`Fence`]. A marker is a file `TOKEN/EPOCH` of lines, of which the last one counts:
-/// `claimed PID STARTTIME BOOTID`, `started`, then one of `finished CODE`, `aborted` (never started), `refused`.
+/// `claimed PID STARTTIME BOOTID`, `started GROUP`, then one of `finished CODE`, `aborted` (never started), `refused`.
 fn claim(fence: &Fence, nonce: &str, sweep: Sweep) -> String {
     let Fence { token, epoch, known } = fence;
     let known = known.map_or(-1, |known| i64::try_from(known).unwrap_or(i64::MAX));
@@ -129,7 +129,7 @@ done
     )
 }
 
-/// Lists the markers of the token `$1`, one a line: `EPOCH STATE CODE ALIVE`, the code `-` where there is none. Ends with `end`,
+/// Lists the markers of the token `$1`, one a line: `EPOCH STATE CODE ALIVE GROUP`, code and process group `-` where there is none. Ends with `end`,
 /// or with `lost` where the place of the markers itself is gone.
 pub(super) const PROBE: &str = r#"_u=$(id -u); _now=-
 [ -z "$HOME" ] || [ -d "$HOME" ] || { echo lost; exit 0; }
@@ -138,17 +138,17 @@ for _o in "$HOME/.rscaler/$1"/* "/var/tmp/rscaler-$_u/$1"/*; do
   _b=${_o##*/}
   case $_b in ''|*[!0-9]*) continue;; esac
   [ -O "$_o" ] || continue
-  _s=unreadable; _c=-; _pid=; _st=-; _bt=-; _alive=no
+  _s=unreadable; _c=-; _g=-; _pid=; _st=-; _bt=-; _alive=no
   while read -r _w _x _y _z; do
     _s=$_w
-    case $_w in claimed) _pid=$_x; _st=$_y; _bt=$_z;; finished) _c=$_x;; esac
+    case $_w in claimed) _pid=$_x; _st=$_y; _bt=$_z;; started) _g=$_x;; finished) _c=$_x;; esac
   done <"$_o"
   if [ -n "$_pid" ] && [ "$_bt" = "$_now" ] && kill -s 0 "$_pid" 2>/dev/null; then
     _is=-
     { read -r _is </proc/$_pid/stat && _is=${_is##*) } && set -- "$1" $_is && _is=${21}; } 2>/dev/null
     case $2 in Z|X) ;; *) [ "$_is" = "$_st" ] && _alive=yes;; esac
   fi
-  printf '%s %s %s %s\n' "$_b" "$_s" "$_c" "$_alive"
+  printf '%s %s %s %s %s\n' "$_b" "$_s" "$_c" "$_alive" "$_g"
 done
 echo end
 "#;

@@ -13,9 +13,13 @@
 //! A forked subshell takes with it whatever a script does to its shell: `exit`, `exec`, `cd`, `trap`, `umask`, `set`, variables,
 //! closed descriptors. `kill $$` reaches the kept shell; then it is gone and the next check gets a new one.
 //!
-//! `$_s` is the script, `$_c` its exit code, `$_p` its group, `$_l` whether it left processes.
+//! `$_s` is the script, `$_c` its exit code, `$_p` its group, `$_l` whether it left processes; `_r` runs it, `_w` waits until nobody holds
+//! the pipe, `_e` tells its end.
+
+use std::borrow::Cow;
 
 use super::super::quote;
+use super::simple::is_plain_command;
 
 /// Starts every line of ours in the output. A byte that text hardly holds, so that little of it has to be looked at twice.
 pub(super) const MARK: u8 = 0x1e;
@@ -26,7 +30,7 @@ pub(super) const COMMAND: &str = "exec sh";
 
 /// See the module's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Isolation {
+pub(in crate::ssh) enum Isolation {
     Group,
     Pipe,
     None,
@@ -51,6 +55,7 @@ pub(super) fn hello(nonce: &str) -> String {
         r#"exec 4>&2 2>/dev/null
 LVM_SUPPRESS_FD_WARNINGS=1; export LVM_SUPPRESS_FD_WARNINGS
 PS1=; PS2=; _m=n; _p=; _l=0; unset ENV MAIL MAILPATH
+_w() {{ :; }}
 if kill -s 0 -- -$$; then
   if ( set -m ); then set -m; fi
   case $- in
@@ -63,10 +68,12 @@ if kill -s 0 -- -$$; then
 _E
     if ( exec 9>/proc/self/fd/8 ); then _m=p
       _r() {{ ( exec 9>/proc/self/fd/8 </dev/null 2>&4 4>&- 8<&-; eval " $_s" ); _c=$?; }}
+      _w() {{ read _x <&8; }}
     fi;;
   esac
 fi
 [ $_m = n ] && _r() {{ ( exec </dev/null 2>&4 4>&-; eval " $_s" ); _c=$?; }}
+_e() {{ _s=; printf '\036%s:%s\n' $1 $_c; _w; printf '\036%s:%s\n' $1 $_l >&4; }}
 _t=-
 if read -r _t </proc/$$/stat; then set -- ${{_t##*) }}; _t=${{20}}; set --; fi
 printf '\036%s:%s:%s:%s\n' {nonce} $_m $$ "$_t"
@@ -77,21 +84,16 @@ printf '\036%s:%s:%s:%s\n' {nonce} $_m $$ "$_t"
 /// Runs `script`. Its end is told on stdout by `MARK nonce:CODE newline`, and, when it is sure whether processes
 /// were left behind, on stderr by `MARK nonce:LEFT newline`. While descriptor 9 is held the latter does not come.
 ///
-/// The script runs before the shell has read the nonce's line, and in a subshell: it can't know the nonce.
-pub(super) fn check(isolation: Isolation, script: &str, nonce: &str) -> String {
-    let settle = match isolation {
-        Isolation::Pipe => "read _x <&8; ",
-        Isolation::Group | Isolation::None => "",
-    };
-    format!(
-        "_s={}\n_r; _s=\nprintf '\\036%s:%s\\n' {nonce} $_c; {settle}printf '\\036%s:%s\\n' {nonce} $_l >&4\n",
-        quote::word(script)
-    )
+/// The script runs before the shell has read the nonce's line, and in a subshell: it can't know the nonce. Short, since bash reads its
+/// stdin byte by byte.
+pub(super) fn check(script: &str, nonce: &str) -> String {
+    let script = if is_plain_command(script) { Cow::from(format!("exec {script}")) } else { script.into() };
+    format!("_s={}\n_r\n_e {nonce}\n", quote::word(&script))
 }
 
 /// One kept shell on a node, whatever connection it was started on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(in crate::ssh) struct Identity {
     pub(super) isolation: Isolation,
     pub(super) pid: u32,
     /// `None` where the node can't tell.
@@ -124,7 +126,7 @@ impl Identity {
     }
 
     /// As [`Identity::kill`], but only if the process is still the one that was meant; for use some time later.
-    pub(super) fn kill_if_same(&self) -> String {
+    pub(in crate::ssh) fn kill_if_same(&self) -> String {
         let (pid, Some(start)) = (self.pid, self.start) else { return String::new() };
         let kill = self.kill();
         format!(

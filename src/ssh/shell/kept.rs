@@ -153,7 +153,7 @@ impl Kept {
         let nonce = quote::nonce();
         let mut stdout = Frame::new(&nonce, limits.kept_bytes);
         let mut stderr = Frame::new(&nonce, limits.kept_bytes);
-        let text = bootstrap::check(self.identity.isolation, script, &nonce);
+        let text = bootstrap::check(script, &nonce);
         let sent = async {
             if self.writer.data_bytes(text).await.is_err() {
                 return CheckWatch::Died;
@@ -243,13 +243,13 @@ impl Drop for Kept {
         drop(session);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (connection, identity) = (self.connection.clone(), self.identity);
-        connection.orphans.add(identity);
+        connection.orphans.add_shell(identity);
         if connection.is_ended() {
             return;
         }
         runtime.spawn(async move {
             if connection.run_aside(&identity.kill()).await {
-                connection.orphans.remove(identity);
+                connection.orphans.remove_shell(identity);
             }
         });
     }

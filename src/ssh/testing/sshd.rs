@@ -10,6 +10,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -43,10 +44,14 @@ pub struct Setup {
     pub max_sessions: u32,
     /// What `sh` is on it; the system's own where `None`.
     pub sh: Option<&'static str>,
+    /// Where it listens, an address of this machine; one of its own on loopback where `None`.
+    pub address: Option<String>,
     /// More lines for its configuration.
     pub config: Vec<String>,
     /// Wraps the server's start, such as `["unshare", "-m", ...]`; the server's command line follows.
     pub wrapper: Vec<String>,
+    /// The login shell of a user of its own ([`with_own_user`]).
+    pub login_shell: &'static str,
 }
 
 impl Default for Setup {
@@ -55,8 +60,10 @@ impl Default for Setup {
             host_keys: vec![KeyKind::Ed25519],
             max_sessions: 10,
             sh: None,
+            address: None,
             config: Vec::new(),
             wrapper: Vec::new(),
+            login_shell: "/bin/sh",
         }
     }
 }
@@ -70,7 +77,6 @@ pub struct Sshd {
     pub host: String,
     /// Its port.
     pub port: u16,
-    key: String,
     own_files: Option<tempfile::TempDir>,
 }
 
@@ -85,11 +91,9 @@ impl Sshd {
         if rustix::process::geteuid().is_root() && !run.exists() {
             fs::create_dir(run).expect("/run/sshd can be created by root");
         }
-        let key = generate_key(dir.path(), "client", KeyKind::Ed25519, "");
-        let public = fs::read_to_string(dir.path().join("client.pub")).expect("ssh-keygen wrote it");
-        fs::write(dir.path().join("authorized_keys"), public).expect("our own directory");
-        let (host, port) = free_address();
-        let mut this = Self { dir, setup, child: None, host, port, key, own_files: None };
+        fs::write(dir.path().join("authorized_keys"), &client_key().1).expect("our own directory");
+        let (host, port) = free_address(setup.address.clone());
+        let mut this = Self { dir, setup, child: None, host, port, own_files: None };
         this.new_host_keys();
         this.restart();
         this
@@ -136,6 +140,11 @@ impl Sshd {
     /// Stops the server with all its sessions and starts it again on the same address.
     pub fn restart(&mut self) {
         self.stop();
+        self.listen();
+    }
+
+    /// Starts a server that was stopped or cut off again, on the same address.
+    pub fn listen(&mut self) {
         let dir = self.dir.path().display().to_string();
         let mut config = vec![
             format!("ListenAddress {}", self.host),
@@ -167,7 +176,7 @@ impl Sshd {
         // With users of its own it has homes of its own.
         let home = if self.setup.wrapper.is_empty() { format!("HOME={dir}/home ") } else { String::new() };
         let _ = fs::create_dir(self.dir.path().join("home"));
-        config.push(format!("SetEnv {home}PATH={path} RSCALER_HOST={dir}"));
+        config.push(format!("SetEnv {home}PATH={path} RSCALER_HOST={dir} RSCALER_DIR={dir}"));
         let path = self.dir.path().join("sshd_config");
         fs::write(&path, config.join("\n") + "\n").expect("our own directory");
         let mut command = self.setup.wrapper.clone();
@@ -191,12 +200,28 @@ impl Sshd {
 
     /// Stops the server and kills its sessions, and with them everything they run.
     pub fn stop(&mut self) {
+        let sessions = self.processes();
         if let Some(mut child) = self.child.take() {
-            let sessions = descendants(child.id());
             let _ = child.kill();
             let _ = child.wait();
-            // What lost its session is not found below the server, but by the name that all of it has inherited.
-            for pid in sessions.into_iter().chain(self.named_processes()) {
+        }
+        // What lost its session is not found below the server, but by the name that all of it has inherited.
+        for pid in sessions.into_iter().chain(self.named_processes()) {
+            send_signal(pid, "KILL");
+        }
+    }
+
+    /// Ends the server and its connections, and nothing of what they had started: a node that can't be reached, but lives on.
+    pub fn cut_off(&mut self) {
+        self.kill_connections();
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        // One that was accepted in between.
+        for pid in self.named_processes() {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            if name.starts_with("sshd") {
                 send_signal(pid, "KILL");
             }
         }
@@ -263,9 +288,9 @@ impl Sshd {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    /// The private key that may log in there, as [`user_name`].
+    /// The private key that may log in there, as [`user_name`]: the same for all servers of a process.
     pub fn client_key(&self) -> &str {
-        &self.key
+        &client_key().0
     }
 }
 
@@ -281,6 +306,8 @@ impl Drop for Sshd {
 pub struct OwnUser {
     /// The login name.
     pub name: String,
+    /// Its home directory.
+    pub home: PathBuf,
 }
 
 /// The password of an [`OwnUser`].
@@ -311,7 +338,11 @@ pub fn with_own_user(setup: Setup, rule: &str) -> Option<(Sshd, OwnUser)> {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("our own file");
     };
     let passwd = fs::read_to_string("/etc/passwd").expect("every system has it");
-    write("passwd", 0o644, format!("{passwd}{name}:x:54321:54321::{}:/bin/sh\n", home.display()));
+    write(
+        "passwd",
+        0o644,
+        format!("{passwd}{name}:x:54321:54321::{}:{}\n", home.display(), setup.login_shell),
+    );
     let shadow = fs::read_to_string("/etc/shadow").expect("we are root");
     write("shadow", 0o600, format!("{shadow}{name}:{hash}:19000:0:99999:7:::\n"));
     write("sudoers", 0o440, format!("root ALL=(ALL:ALL) ALL\n{name} {rule}\n"));
@@ -325,7 +356,7 @@ pub fn with_own_user(setup: Setup, rule: &str) -> Option<(Sshd, OwnUser)> {
     let setup = Setup { wrapper: wrapper.map(String::from).to_vec(), ..setup };
     let mut sshd = Sshd::start(setup);
     sshd.own_files = Some(dir);
-    Some((sshd, OwnUser { name }))
+    Some((sshd, OwnUser { name, home }))
 }
 
 /// Waits until `condition` holds; panics with `what` after `limit`.
@@ -354,6 +385,17 @@ pub fn user_name() -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// The key that every server takes, private and public.
+fn client_key() -> &'static (String, String) {
+    static KEY: OnceLock<(String, String)> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let private = generate_key(dir.path(), "client", KeyKind::Ed25519, "");
+        let public = fs::read_to_string(dir.path().join("client.pub")).expect("ssh-keygen wrote it");
+        (private, public)
+    })
+}
+
 fn generate_key(dir: &Path, name: &str, kind: KeyKind, passphrase: &str) -> String {
     let path: PathBuf = dir.join(name);
     let mut command = Command::new("ssh-keygen");
@@ -366,11 +408,12 @@ fn generate_key(dir: &Path, name: &str, kind: KeyKind, passphrase: &str) -> Stri
     fs::read_to_string(path).expect("ssh-keygen wrote it")
 }
 
-/// An address of the loopback network with a port that is free now.
-fn free_address() -> (String, u16) {
+/// An address, of the loopback network unless one is given, with a port that is free now.
+fn free_address(given: Option<String>) -> (String, u16) {
     static NEXT: AtomicU8 = AtomicU8::new(2);
-    let host = format!("127.0.0.{}", NEXT.fetch_add(1, Ordering::Relaxed).clamp(2, 250));
-    let listener = TcpListener::bind((host.as_str(), 0)).expect("a free port on loopback");
+    let own = || format!("127.0.0.{}", NEXT.fetch_add(1, Ordering::Relaxed).clamp(2, 250));
+    let host = given.unwrap_or_else(own);
+    let listener = TcpListener::bind((host.as_str(), 0)).expect("a free port at an address of ours");
     let port = listener.local_addr().expect("it is bound").port();
     (host, port)
 }
