@@ -73,6 +73,8 @@ pub(crate) enum Fault {
     DamagedState,
     /// Peers' wall clocks jump by an hour.
     ClockJump,
+    /// Of those that need nothing special, any.
+    Mixed,
     /// Peers' clocks run at rates that differ by up to a fifth.
     ClockRate,
 }
@@ -105,8 +107,22 @@ pub(crate) const FAULTS: &[(&str, Fault)] = &[
     ("full-disk", Fault::FullDisk),
     ("damaged-log", Fault::DamagedLog),
     ("damaged-state", Fault::DamagedState),
+    ("mixed", Fault::Mixed),
     ("clock-jump", Fault::ClockJump),
     ("clock-rate", Fault::ClockRate),
+];
+
+const MIXED: &[Fault] = &[
+    Fault::KillLeader,
+    Fault::KillAny,
+    Fault::PauseLeader,
+    Fault::LinkDownLeader,
+    Fault::OneWay,
+    Fault::LeaderMute,
+    Fault::LeaderDeaf,
+    Fault::LeaderCut,
+    Fault::Flap,
+    Fault::Transfer,
 ];
 
 impl Fault {
@@ -219,6 +235,11 @@ impl Fault {
             Fault::FullDisk => disks::full(plane, any).await?,
             Fault::DamagedLog => disks::damaged_log(plane, any, rng).await?,
             Fault::DamagedState => disks::damaged_state(plane, any, rng).await?,
+            Fault::Mixed => {
+                let any = *MIXED.choose(rng).expect("there are some");
+                plane.peers[0].note(&format!("---- {}", any.name()));
+                Box::pin(any.strike(plane, rng)).await?;
+            }
             Fault::ClockJump => clocks::jump(plane, rng, time).await?,
             Fault::ClockRate => clocks::rate(plane, rng, time).await?,
         }

@@ -17,6 +17,8 @@ pub(crate) struct Round {
     pub(crate) gaps: Vec<Duration>,
     /// How long it took to be one again when all was healed.
     pub(crate) converged: Option<Duration>,
+    /// The longest time without a sample of a node that is collected every second.
+    pub(crate) longest_silence: Duration,
     pub(crate) judged: Judged,
     pub(crate) effects: Effects,
     pub(crate) fired: Fired,
@@ -44,7 +46,7 @@ impl Figures {
             by_fault.entry(round.setup.fault).or_default().push(round);
         }
         let mut text = format!(
-            "{:<20} {:>7} {:>7} {:>8} {:>8} {:>8} {:>10} {:>8} {:>8} {:>8} {:>9}\n",
+            "{:<20} {:>7} {:>7} {:>8} {:>8} {:>8} {:>10} {:>8} {:>8} {:>8} {:>8} {:>9}\n",
             "fault",
             "rounds",
             "minutes",
@@ -55,6 +57,7 @@ impl Figures {
             "gap p50",
             "gap p99",
             "gap max",
+            "silence",
             "converged"
         );
         for (fault, rounds) in &by_fault {
@@ -63,7 +66,8 @@ impl Figures {
         let all: Vec<&Round> = self.rounds.iter().collect();
         text += &line("all", &all);
         text += "ops: operations of clients that were checked; gap: the longest time without an acknowledged write, of each \
-                 strike, ms; converged: the longest, s\n";
+                 strike, ms; silence: the longest time \
+                 between two samples that are taken every second, ms; converged: the longest, s\n";
         text += &effects(&all);
         let seeds = self.rounds.iter().map(|round| round.setup.seed);
         if let (Some(first), Some(last)) = (seeds.clone().min(), seeds.max()) {
@@ -103,9 +107,10 @@ fn line(name: &str, rounds: &[&Round]) -> String {
     let minutes = rounds.iter().map(|round| round.took.as_secs_f64()).sum::<f64>() / 60.0;
     let mut gaps: Vec<Duration> = rounds.iter().flat_map(|round| round.gaps.iter().copied()).collect();
     gaps.sort();
+    let silence = rounds.iter().map(|round| round.longest_silence).max().unwrap_or_default();
     let converged = rounds.iter().filter_map(|round| round.converged).max().unwrap_or_default();
     format!(
-        "{name:<20} {:>7} {minutes:>7.1} {:>8} {:>8} {:>8} {:>10} {:>8} {:>8} {:>8} {:>9.1}\n",
+        "{name:<20} {:>7} {minutes:>7.1} {:>8} {:>8} {:>8} {:>10} {:>8} {:>8} {:>8} {:>8} {:>9.1}\n",
         rounds.len(),
         gaps.len(),
         sum(|round| round.judged.operations),
@@ -114,6 +119,7 @@ fn line(name: &str, rounds: &[&Round]) -> String {
         percentile(&gaps, 50).as_millis(),
         percentile(&gaps, 99).as_millis(),
         percentile(&gaps, 100).as_millis(),
+        silence.as_millis(),
         converged.as_secs_f64(),
     )
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::faults::Fault;
+use crate::figures::Figures;
 use crate::plane::{Plane, Preload, STARTING, until};
 use crate::round::Setup;
 use crate::{check_test, net, round, runtime};
@@ -11,8 +12,9 @@ const TESTS: &[(&str, fn())] = &[
     ("the_checker_agrees_with_another", check_test::the_checker_agrees_with_another),
     ("every_stale_read_is_found", check_test::every_stale_read_is_found),
     ("a_peer_whose_raft_panics_ends", a_peer_whose_raft_panics_ends),
-    ("leaders_are_killed", || short(Fault::KillLeader, 3)),
-    ("leaders_lose_their_cable", || short(Fault::LinkDownLeader, 3)),
+    ("what_was_promised_holds_while_peers_are_killed_and_cut_off", || short(Fault::Mixed, 22, 0)),
+    ("what_was_promised_holds_while_power_fails_everywhere", || short(Fault::PowerAll, 10, 0)),
+    ("triggers_fire_once_and_at_their_sample_while_leaders_are_killed", || short(Fault::Firings, 10, 60)),
 ];
 
 /// Lists or runs what is asked for. Whether it went well.
@@ -38,25 +40,18 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     true
 }
 
-/// A short round of one fault.
-fn short(fault: Fault, peers: usize) {
+/// A short round of one fault, with so many triggers that are to fire meanwhile.
+fn short(fault: Fault, seconds: u64, triggers: usize) {
     if let Err(why) = net::permitted() {
         println!("skipped: network namespaces can not be made here: {why}");
         return;
     }
     let seed = rand::random_range(1..1_000_000);
-    let round = runtime().block_on(round::run(Setup {
-        seed,
-        peers,
-        fault,
-        time: Duration::from_secs(12),
-        triggers: 0,
-    }));
-    println!(
-        "seed {seed}: {} operations, {} unknown, gaps {:?}",
-        round.judged.operations, round.judged.unknown, round.gaps
-    );
-    assert!(round.judged.violations.is_empty(), "seed {seed}: {:#?}", round.judged.violations);
+    let setup = Setup { seed, peers: 3, fault, time: Duration::from_secs(seconds), triggers };
+    let mut figures = Figures::default();
+    figures.add(runtime().block_on(round::run(setup)));
+    println!("{}", figures.table());
+    assert_eq!(figures.violations(), 0, "seed {seed}: what is violated stands above");
 }
 
 /// A monotonic clock that goes back makes openraft panic, where its assertions are compiled in. The peer must not live on as

@@ -22,6 +22,7 @@ impl Fleet {
             json!({"kind": "ssh-profile", "name": "ops", "user": first.user(), "key": {"secret": "key"}, "host_key": "accept-new"}),
             json!({"kind": "cluster", "name": "fleet"}),
             json!({"kind": "counter", "name": "pushed", "type": "push", "interval": "1s", "clusters": ["fleet"]}),
+            super::beats::counter(),
         ];
         for (number, host) in hosts.iter().enumerate() {
             documents.push(json!({

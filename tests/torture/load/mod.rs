@@ -1,5 +1,6 @@
 //! What clients do while peers suffer, and what is judged when it is over.
 
+pub(crate) mod beats;
 pub(crate) mod firings;
 pub(crate) mod fleet;
 pub(crate) mod registers;

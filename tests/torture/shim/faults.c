@@ -70,8 +70,8 @@ static int64_t true_ns(clockid_t clock) {
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* How far clocks are from the truth now. */
-static int64_t skew_now(void) {
+/* How far clocks are from the truth at a time of the true monotonic clock. */
+static int64_t skew_at(int64_t monotonic) {
     int64_t begun, skew, anchor, before, rate;
     do {
         begun = control->sequence;
@@ -81,7 +81,7 @@ static int64_t skew_now(void) {
         __sync_synchronize();
     } while (begun % 2 || begun != control->sequence);
     if (!before && !rate) return skew;
-    int64_t since = true_ns(CLOCK_MONOTONIC) - anchor;
+    int64_t since = monotonic - anchor;
     return skew + (int64_t)((__int128)since * (since < 0 ? before : rate) / 1000000);
 }
 
@@ -97,8 +97,11 @@ static int wrong_clock_gettime(clockid_t clock, struct timespec *out) {
         *out = now;
         return 0;
     }
-    int64_t ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec + skew_now();
-    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI) ns += control->wall_offset;
+    int64_t ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_TAI)
+        ns += skew_at(true_ns(CLOCK_MONOTONIC)) + control->wall_offset;
+    else
+        ns += skew_at(ns); /* of this very reading, so that what was read before is never later */
     if (out) out->tv_sec = ns / 1000000000, out->tv_nsec = ns % 1000000000;
     return 0;
 }
@@ -175,7 +178,7 @@ long syscall(long number, ...) {
     va_end(list);
     if (!real) real = (long (*)(long, ...))next("syscall");
     if (number == SYS_futex && a[3] && (a[1] & 0x7f) == FUTEX_WAIT_BITSET) {
-        int64_t skew = skew_now() + (a[1] & FUTEX_CLOCK_REALTIME ? control->wall_offset : 0);
+        int64_t skew = skew_at(true_ns(CLOCK_MONOTONIC)) + (a[1] & FUTEX_CLOCK_REALTIME ? control->wall_offset : 0);
         if (skew) {
             struct timespec *asked = (struct timespec *)a[3], at;
             int64_t ns = (int64_t)asked->tv_sec * 1000000000 + asked->tv_nsec - skew;
