@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn through(shell: &str, script: &str) -> Output {
-        let program = format!("( exec </dev/null; eval \" $1\" ); exit $?");
+        let program = "( exec </dev/null; eval \" $1\" ); exit $?".to_string();
         Command::new(shell).args(["-c", &program, "sh", script]).current_dir("/proc/self").output().unwrap()
     }
 
