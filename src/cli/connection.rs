@@ -143,8 +143,12 @@ impl From<Error> for Failure {
                 Failure::from_problem(problem.status, &value)
             }
             Error::Config(text) => Failure::Usage(text.clone()),
-            Error::Untrusted(_) => Failure::NoAnswer(format!("{error}\n  {TRUST}")),
-            Error::Unreachable(_) | Error::Broken { .. } => Failure::NoAnswer(error.to_string()),
+            Error::Untrusted(peers) if peers.iter().any(|(_, why)| why.contains("neither trusted")) => {
+                Failure::NoAnswer(format!("{error}\n  {TRUST}"))
+            }
+            Error::Unreachable(_) | Error::Untrusted(_) | Error::Broken { .. } => {
+                Failure::NoAnswer(error.to_string())
+            }
             Error::Unexpected { .. } => Failure::Failed(error.to_string()),
         }
     }
