@@ -147,16 +147,36 @@ fn credentials(headers: &HeaderMap) -> Result<&str, Problem> {
     Ok(token.trim())
 }
 
+/// How long a token that is not known here waits for what this peer has yet to apply.
+const CATCHING_UP: Duration = Duration::from_secs(2);
+
 /// Finds out who asks.
-pub(crate) fn authenticate(ctx: &Context, headers: &HeaderMap, address: IpAddr) -> Result<Caller, Problem> {
-    let failed = |problem: Problem| match ctx.limiter().check_attempt(address) {
-        Ok(()) => problem,
-        Err(limited) => limited,
+pub(crate) async fn authenticate(
+    ctx: &Context,
+    headers: &HeaderMap,
+    address: IpAddr,
+) -> Result<Caller, Problem> {
+    let hash = match credentials(headers) {
+        Ok(token) => hash_token(token),
+        Err(problem) => return Err(ctx.limiter().check_attempt(address).err().unwrap_or(problem)),
     };
-    let hash = hash_token(credentials(headers).map_err(failed)?);
-    let caller = ctx.handle().read(|state| caller(state, &hash)).ok_or_else(|| {
-        failed(Problem::unauthenticated("this token does not work: it is unknown, deleted or expired"))
-    })?;
+    let known = || ctx.handle().read(|state| caller(state, &hash));
+    let caller = match known() {
+        Some(caller) => caller,
+        None => {
+            // Counted first: strangers must not have the leader asked without end.
+            ctx.limiter().check_attempt(address)?;
+            // A peer that lags, or has just joined, has not heard of every token.
+            if !matches!(tokio::time::timeout(CATCHING_UP, ctx.handle().linearize()).await, Ok(Ok(_))) {
+                return Err(Problem::unavailable(
+                    "this token is not known here, and this peer has not caught up with the others",
+                ));
+            }
+            known().ok_or_else(|| {
+                Problem::unauthenticated("this token does not work: it is unknown, deleted or expired")
+            })?
+        }
+    };
     ctx.limiter().check_request(&caller.token)?;
     Ok(caller)
 }

@@ -300,7 +300,7 @@ async fn answer(endpoint: Arc<Endpoint>, mut request: Request, name: Option<Requ
             }
             Access::Public => {}
             Access::Role(role) => {
-                let caller = auth::authenticate(&ctx, &request.headers, request.address)?;
+                let caller = auth::authenticate(&ctx, &request.headers, request.address).await?;
                 auth::authorize(&caller, role)?;
                 request.caller = Some(caller);
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use reqwest::Method;
 use rscaler_api::client::{Client, Trust};
 use rscaler_api::context::Limits;
 use rscaler_raft::command::{Outcome, Proposal};
@@ -146,6 +147,35 @@ async fn a_write_that_is_proposed_again_because_its_answer_was_lost_happens_once
     let run = fixture.post("/api/v1/clusters/web/run", json!({"action": "tidy"})).await;
     assert_eq!(run.status, 202, "{}", run.text());
     assert_eq!(fixture.get("/api/v1/runs").await.json()["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_a_lagging_peer_has_not_heard_of_works_there() {
+    let (fixture, trouble) = follower(Duration::from_millis(200)).await;
+    let make = |text: &'static str| {
+        let change = rscaler_raft::command::Change::Put {
+            name: crate::support::name(text),
+            spec: rscaler_raft::model::Spec::Token(rscaler_raft::model::Token {
+                role: rscaler_raft::model::Role::Viewer,
+                hash: rscaler_raft::secrets::hash_token(text),
+                expires: None,
+            }),
+            labels: Default::default(),
+            description: String::new(),
+            expect: rscaler_raft::command::Expect::Absent,
+        };
+        let command = rscaler_raft::command::Command::Configure(vec![change]);
+        fixture.handle.submit(rscaler_raft::model::Actor::System, command)
+    };
+    make("new").await.unwrap();
+    let get =
+        async |token| fixture.request(Method::GET, "/api/v1/clusters", token).send().await.unwrap().status();
+    assert_eq!(get("new").await, 200);
+    assert_eq!(get("nobody").await, 401);
+
+    make("newer").await.unwrap();
+    *trouble.lock() = Some(EngineError::Unavailable("no leader is known".to_string()));
+    assert_eq!(get("newer").await, 503, "it can not be said that it does not work");
 }
 
 #[tokio::test]
