@@ -25,6 +25,8 @@ use crate::plane::{Plane, number};
 const ENDING: Duration = Duration::from_secs(240);
 /// After a peer was disturbed, its tasks may be called lost for so long.
 const AFTERMATH_MS: i64 = 15_000;
+/// The replicated clock stands while nobody leads, so that what followed a disturbance may bear an earlier time.
+const CLOCK_LAG_MS: i64 = 5_000;
 
 /// Clients that have things done.
 pub(crate) struct Tasks {
@@ -154,7 +156,9 @@ impl Effects {
             let finished = finished.as_millisecond();
             let place = places.get(&peer);
             let disturbed = plane.disturbed.iter().filter(|(disturbed, from, to)| {
-                Some(disturbed) == place && *from <= finished && finished <= to.saturating_add(AFTERMATH_MS)
+                Some(disturbed) == place
+                    && *from <= finished + CLOCK_LAG_MS
+                    && finished <= to.saturating_add(AFTERMATH_MS)
             });
             let Some(since) = disturbed.map(|(_, from, _)| *from).max() else {
                 // It may have been too late by itself on a busy machine. Then it knows that, too.
