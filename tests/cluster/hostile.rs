@@ -127,8 +127,8 @@ async fn a_script_costs_its_own_sample_whatever_it_does() {
     for (name, ..) in bad {
         assert!(samples(&plane, "web01", name).await.is_empty(), "{name} has no samples");
     }
-    plane.cli_ok(&["delete", "counters", "background"]);
-    plane.cli_ok(&["delete", "counters", "hang"]);
+    plane.cli_ok(&["delete", "counters", "background", "--yes"]);
+    plane.cli_ok(&["delete", "counters", "hang", "--yes"]);
     until("what was left behind to be killed", PATIENCE, || async {
         let left = (sleepers(&held), sleepers(&hung));
         if left == (Vec::new(), Vec::new()) { Ok(()) } else { Err(left) }

@@ -202,8 +202,8 @@ mod tests {
     }
 
     fn through(shell: &str, script: &str) -> Output {
-        let program = "( exec </dev/null; eval \" $1\" ); exit $?".to_string();
-        Command::new(shell).args(["-c", &program, "sh", script]).current_dir("/proc/self").output().unwrap()
+        let program = "( exec </dev/null; eval \" $1\" ); exit $?";
+        Command::new(shell).args(["-c", program, "sh", script]).current_dir("/proc/self").output().unwrap()
     }
 
     proptest! {
