@@ -1,4 +1,4 @@
-//! openraft's view of the log: our [`Wal`] behind its traits.
+//! openraft's view of the log: our [`Log`] behind its traits.
 
 use std::fmt::Debug;
 use std::io;
@@ -12,7 +12,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::convert::{self, Entry, LogId, RaftVote};
 use super::types::{LogPosition, TypeConfig};
-use crate::store::wal::{Record, Wal};
+use crate::store::Log;
+use crate::store::wal::Record;
 
 /// The most bytes one read gives, unless one entry is larger.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -20,14 +21,14 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// The log as openraft uses it. Clones share it.
 #[derive(Clone)]
 pub struct LogStore {
-    wal: Arc<Wal>,
+    wal: Arc<dyn Log>,
     /// Entries below this index are in a durable checkpoint, so that the log may forget them.
     checkpointed: watch::Receiver<u64>,
 }
 
 impl LogStore {
     /// Wraps `wal`. `checkpointed` is the index of the first entry that is in no durable checkpoint.
-    pub fn new(wal: Arc<Wal>, checkpointed: watch::Receiver<u64>) -> LogStore {
+    pub fn new(wal: Arc<impl Log>, checkpointed: watch::Receiver<u64>) -> LogStore {
         LogStore { wal, checkpointed }
     }
 
