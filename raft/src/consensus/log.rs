@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::convert::{self, Entry, LogId, RaftVote};
 use super::types::{LogPosition, TypeConfig};
+use crate::planted::{Bug, is_planted};
 use crate::store::Log;
 use crate::store::wal::Record;
 
@@ -131,6 +132,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let (done, saved) = oneshot::channel();
         // openraft may have stopped waiting; the vote is saved all the same.
         self.wal.save_vote((*vote).into(), Box::new(move |result| drop(done.send(result))))?;
+        if is_planted(Bug::VoteNotSynced) {
+            return Ok(());
+        }
         saved.await.map_err(|_| io::Error::other("the log has stopped"))?
     }
 
@@ -161,6 +165,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 }
             }
         }
+        if is_planted(Bug::AcknowledgedBeforeSync) {
+            self.wal.append(records, Box::new(|_| ()))?;
+            callback.io_completed(Ok(()));
+            return Ok(());
+        }
         self.wal.append(records, Box::new(move |result| callback.io_completed(result)))
     }
 
@@ -169,6 +178,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        if is_planted(Bug::PurgedPastCheckpoint) {
+            return self.wal.purge(self.wal.state().committed.unwrap_or(log_id.into()));
+        }
         let next = *self.checkpointed.borrow();
         if log_id.index() >= next {
             // It would leave nothing to start from. openraft purges behind a snapshot, and a snapshot stands on a

@@ -213,7 +213,7 @@ impl Blocks {
     /// As [`Blocks::put`].
     pub async fn mend(&self, key: BlockKey, bytes: Arc<[u8]>) -> Result<bool, Error> {
         let blocks = self.clone();
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = self.database.blocking(move || {
             let Some(info) = blocks.info(&key)? else { return Ok(None) };
             let is_same = info.meta().is_ok_and(|meta| series::is_block(&meta, &bytes));
             Ok(is_same.then_some(NewBlock { info, bytes }))
@@ -230,9 +230,11 @@ impl Blocks {
     #[cfg(test)]
     pub(crate) fn damage(&self, key: &BlockKey) {
         let changed = self.database.read_blocks(|tree| {
-            let mut value = tree.get(part_key(key, 0)).map_err(reading)?.expect("it is stored").to_vec();
+            let mut value = tree.get(&part_key(key, 0))?.expect("it is stored").to_vec();
             *value.last_mut().expect("it has a head") ^= 1;
-            tree.insert(part_key(key, 0), value).map_err(reading).map(|_| ())
+            let mut batch = Batch::default();
+            batch.insert(&part_key(key, 0), value);
+            tree.apply(batch)
         });
         changed.expect("it can be written");
     }

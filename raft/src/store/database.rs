@@ -149,6 +149,11 @@ impl Database {
         replied.blocking_recv().unwrap_or(Err(Error::Closed))
     }
 
+    /// Whether jobs are done in place.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.shared.here.is_some()
+    }
+
     /// Does what may block, away from the async runtime, or in place where jobs are.
     ///
     /// # Errors

@@ -262,6 +262,11 @@ impl Store {
             .await
     }
 
+    /// Whether what may block is done in place, see [`super::volume::Jobs`].
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.database.is_in_place()
+    }
+
     /// Does what may block, away from the async runtime.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
