@@ -246,7 +246,7 @@ impl Clients {
     pub(crate) fn verdict(&self, world: &World) -> Result<(), String> {
         for (register, operations) in &self.histories {
             if !is_linearizable(operations) {
-                return Err(format!("the history of {register} is not linearizable: {operations:#?}"));
+                return Err(format!("the history of {register} is not linearizable: {operations:?}"));
             }
         }
         for host in world.hosts.values() {

@@ -7,6 +7,8 @@ pub(crate) enum DiskFault {
     Eio,
     /// No space is left.
     Full,
+    /// No error, but a panic: what keeps the log breaks down.
+    Panic,
 }
 
 /// How a disk behaves; by default it does what it should.

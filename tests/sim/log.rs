@@ -143,6 +143,7 @@ fn failed(fault: DiskFault) -> io::Error {
     match fault {
         DiskFault::Eio => io::Error::other("input/output error (simulated)"),
         DiskFault::Full => io::Error::new(io::ErrorKind::StorageFull, "no space left on device (simulated)"),
+        DiskFault::Panic => std::panic::panic_any("the log breaks down (simulated)"),
     }
 }
 

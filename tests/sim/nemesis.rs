@@ -253,10 +253,8 @@ impl Nemesis {
                 self.later(500..4000, Undo::Calm(any));
             }
             Fault::BrokenDisk => {
-                let plan = FaultPlan {
-                    fails_after: Some((self.chance.random_range(0..40), DiskFault::Eio)),
-                    slow_ms: 0,
-                };
+                let plan =
+                    FaultPlan { fails_after: Some((self.chance.random_range(0..40), kind)), slow_ms: 0 };
                 if self.chance.random_bool(0.5) {
                     world.hosts[&any].log.set_plan(plan);
                 } else {

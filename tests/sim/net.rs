@@ -1,5 +1,5 @@
 //! A network between peers that the simulation owns: frames take time, get lost, come twice and in another order, and
-//! not at all where it is cut.
+//! not at all where it is cut. What one connection must keep in order, it does.
 //!
 //! The real connections of [`rscaler_raft::network`] run over it, both ends of them. A frame is taken off the stream
 //! where it was written, waits here until it is due, and is put into the stream at the other end, on the runtime of the
@@ -76,6 +76,11 @@ pub(crate) struct Arrived {
 struct Connection {
     client: u64,
     server: u64,
+    /// Entries of the log are sent one after the other without waiting for answers: their order is what TCP is for. What
+    /// is lost holds up all that follows.
+    is_ordered: bool,
+    /// When the last frame arrives, in each direction; never, where one was lost.
+    last_due: [u64; 2],
 }
 
 /// The network.
@@ -227,7 +232,24 @@ impl Inner {
         let weather = self.weather.get(&way).copied().unwrap_or(self.fair);
         // What a connection itself says is repeated until it arrives, as TCP does it.
         let is_frame = matches!(parcel, Parcel::Frame(_));
-        if is_frame && self.chance.random_bool(weather.loss) {
+        let jitter = self.chance.random_range(0..=weather.jitter_ms);
+        let is_lost = is_frame && self.chance.random_bool(weather.loss);
+        if connection.is_ordered {
+            let last = connection.last_due[usize::from(to.is_client)];
+            let due = (clock::now() + weather.delay_ms + jitter).max(last);
+            let due = if is_lost { u64::MAX } else { due };
+            if let Some(known) = self.connections.get_mut(&to.connection) {
+                known.last_due[usize::from(to.is_client)] = due;
+            }
+            match due {
+                u64::MAX if is_frame => self.lost += 1,
+                // That the other end is gone is found out all the same.
+                u64::MAX => self.post_in(weather.delay_ms + jitter, to, parcel),
+                due => self.post_in(due - clock::now(), to, parcel),
+            }
+            return;
+        }
+        if is_lost {
             self.lost += 1;
             return;
         }
@@ -240,7 +262,6 @@ impl Inner {
             let later = weather.delay_ms + self.chance.random_range(0..50 + weather.jitter_ms);
             self.post_in(later, to, Parcel::Frame(frame));
         }
-        let jitter = self.chance.random_range(0..=weather.jitter_ms);
         self.post_in(weather.delay_ms + jitter, to, parcel);
     }
 
@@ -292,7 +313,7 @@ impl Wire for SimWire {
     fn connect<'a>(
         &'a self,
         target: PeerId,
-        _: Lane,
+        lane: Lane,
         addr: &'a str,
     ) -> BoxFuture<'a, Result<Connected, String>> {
         async move {
@@ -315,7 +336,13 @@ impl Wire for SimWire {
                 let mut inner = self.net.inner.lock();
                 let end = End { connection: inner.next, is_client: true };
                 inner.next += 1;
-                inner.connections.insert(end.connection, Connection { client: self.local, server: target.0 });
+                let connection = Connection {
+                    client: self.local,
+                    server: target.0,
+                    is_ordered: lane == Lane::Log,
+                    last_due: [0; 2],
+                };
+                inner.connections.insert(end.connection, connection);
                 inner.ends.insert(end, frames);
                 inner.post(end.other(), Parcel::Open);
                 end

@@ -150,6 +150,7 @@ fn fault_error(fault: DiskFault) -> io::Error {
     match fault {
         DiskFault::Eio => io::Error::other("input/output error"),
         DiskFault::Full => io::Error::new(io::ErrorKind::StorageFull, "no space left on device"),
+        DiskFault::Panic => std::panic::panic_any("the volume breaks down (simulated)"),
     }
 }
 
