@@ -20,6 +20,11 @@ pub const MARGIN_PERCENT: u32 = 20;
 pub struct Moment(Duration);
 
 impl Moment {
+    /// So long after the clock began.
+    pub fn after(begin: Duration) -> Moment {
+        Moment(begin)
+    }
+
     /// Now.
     pub fn now() -> Moment {
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -53,8 +58,12 @@ pub fn usable(ttl: Duration) -> Duration {
     ttl * (100 - MARGIN_PERCENT) / 100
 }
 
+/// What tells the moment: [`Moment::now`], or the clock of another world.
+pub type Clock = fn() -> Moment;
+
 /// The keeper's side of a lease: one per peer.
 pub struct Keeper {
+    clock: Clock,
     session: watch::Sender<Option<u64>>,
     until_nanos: Arc<AtomicU64>,
 }
@@ -62,15 +71,24 @@ pub struct Keeper {
 /// A peer's lease. Cheap to clone.
 #[derive(Clone)]
 pub struct Lease {
+    clock: Clock,
     session: watch::Receiver<Option<u64>>,
     until_nanos: Arc<AtomicU64>,
 }
 
-/// A keeper without a session, and the lease it keeps.
+/// A keeper without a session, and the lease it keeps, both judged by this machine's clock.
 pub fn lease() -> (Keeper, Lease) {
+    lease_by(Moment::now)
+}
+
+/// As [`lease`], by another clock.
+pub fn lease_by(clock: Clock) -> (Keeper, Lease) {
     let (session, seen) = watch::channel(None);
     let until_nanos = Arc::new(AtomicU64::new(0));
-    (Keeper { session, until_nanos: Arc::clone(&until_nanos) }, Lease { session: seen, until_nanos })
+    (
+        Keeper { clock, session, until_nanos: Arc::clone(&until_nanos) },
+        Lease { clock, session: seen, until_nanos },
+    )
 }
 
 impl Keeper {
@@ -92,9 +110,14 @@ impl Keeper {
         self.session.send_if_modified(|now| now.take().is_some());
     }
 
+    /// The moment by which the lease is judged.
+    pub fn now(&self) -> Moment {
+        (self.clock)()
+    }
+
     /// Whether the lease is still good.
     pub fn is_valid(&self) -> bool {
-        Moment::now().nanos() < self.until_nanos.load(Ordering::SeqCst)
+        self.now().nanos() < self.until_nanos.load(Ordering::SeqCst)
     }
 }
 
@@ -103,7 +126,7 @@ impl Lease {
     /// some seconds learns here that its time is over, before anybody could tell it.
     pub fn session(&self) -> Option<u64> {
         let session = *self.session.borrow();
-        session.filter(|_| Moment::now().nanos() < self.until_nanos.load(Ordering::SeqCst))
+        session.filter(|_| (self.clock)().nanos() < self.until_nanos.load(Ordering::SeqCst))
     }
 
     /// Whether this peer may act under `session` now.

@@ -60,7 +60,7 @@ impl World {
             stop,
             handle,
         };
-        world.spawn(scheduler::run(world.handle.clone(), 1));
+        world.spawn(scheduler::run(world.handle.clone(), 1, scheduler::wall_clock));
         let renewing = world.handle.clone();
         world.spawn(async move {
             loop {

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod model;
 pub mod network;
 pub mod peer;
+pub mod planted;
 pub mod replica;
 pub mod secrets;
 pub mod series;

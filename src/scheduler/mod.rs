@@ -7,8 +7,14 @@
 pub mod tick;
 
 use rscaler_raft::handle::Handle;
+use rscaler_raft::model::Timestamp;
+
+pub use tick::wall_clock;
+
+/// What tells the wall clock's time: [`wall_clock`], or the clock of another world.
+pub type WallClock = fn() -> Timestamp;
 
 /// Runs the leader's loops for `term`. Never ends by itself: the caller drops it when the term is over.
-pub async fn run(handle: Handle, term: u64) {
-    tick::run(handle, term).await;
+pub async fn run(handle: Handle, term: u64, wall: WallClock) {
+    tick::run(handle, term, wall).await;
 }

@@ -14,6 +14,8 @@ use rscaler_raft::model::{Actor, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
+use super::WallClock;
+
 /// How often the clock moves where no deadline wants it sooner.
 const EVERY: Duration = Duration::from_millis(200);
 /// The largest step. With a session's life of 2 s and a margin of 400 ms, 50 ms are left for clocks that differ.
@@ -26,13 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Proposes ticks for `term`, one at a time. Never ends; cancel safe.
-pub async fn run(handle: Handle, term: u64) {
+pub async fn run(handle: Handle, term: u64, wall: WallClock) {
     let mut steps = Steps::default();
     loop {
         let now = Instant::now();
         let (first, step) = steps.next(now);
         let delta_ms = u32::try_from(step.as_millis()).unwrap_or(u32::MAX);
-        let tick = Command::Tick { term, first, delta_ms, wall: wall_clock() };
+        let tick = Command::Tick { term, first, delta_ms, wall: wall() };
         match handle.submit_within(PATIENCE, None, Actor::System, tick).await {
             Ok(_) => steps.told(now),
             Err(SubmitError::Rejected(rejection)) => {
@@ -86,7 +88,7 @@ impl Steps {
 }
 
 /// This machine's wall clock.
-pub(crate) fn wall_clock() -> Timestamp {
+pub fn wall_clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
@@ -143,7 +145,7 @@ mod tests {
     async fn time_passes_while_it_runs_and_ticks_of_earlier_terms_are_refused() {
         let handle = rscaler_raft::solo::Solo::start().await;
         let before = handle.read(|state| state.clock());
-        let ticking = tokio::spawn(run(handle.clone(), 5));
+        let ticking = tokio::spawn(run(handle.clone(), 5, wall_clock));
         tokio::time::timeout(Duration::from_secs(20), async {
             while handle.read(|state| state.clock().elapsed.since(before.elapsed))
                 < Duration::from_millis(500)

@@ -4,10 +4,10 @@ use rscaler_raft::handle::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::scheduler;
+use crate::scheduler::{self, WallClock};
 
-/// Runs [`scheduler::run`] while this peer leads, until `stop`.
-pub async fn run(handle: Handle, stop: CancellationToken) {
+/// Runs [`scheduler::run`], by the clock `wall`, while this peer leads, until `stop`.
+pub async fn run(handle: Handle, wall: WallClock, stop: CancellationToken) {
     let mut leadership = handle.leadership();
     loop {
         let now = *leadership.borrow_and_update();
@@ -21,7 +21,7 @@ pub async fn run(handle: Handle, stop: CancellationToken) {
                     Ok(next) => info!(term = next.term, leader = ?next.leader.map(|p| p.0), "another leads"),
                     Err(_) => return,
                 },
-                () = scheduler::run(handle.clone(), now.term) => {}
+                () = scheduler::run(handle.clone(), now.term, wall) => {}
             }
         } else {
             tokio::select! {

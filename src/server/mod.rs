@@ -30,6 +30,7 @@ use crate::executors::{self, Dispatcher, Executors};
 use crate::inventory::{ReplicatedHostKeys, Targets};
 use crate::lease;
 use crate::metrics::Metrics;
+use crate::scheduler;
 use crate::ssh::{self, Pool};
 
 /// The replicated part of a peer: log, state, transport.
@@ -150,7 +151,8 @@ impl Running {
         let session = Session::new(handle.clone(), session, keeper);
         services.start_plain("session", session.run(stops.drain.clone(), stops.session.clone()));
 
-        services.start_plain("leadership", leadership::run(handle.clone(), stops.leadership.clone()));
+        let leading = leadership::run(handle.clone(), scheduler::wall_clock, stops.leadership.clone());
+        services.start_plain("leadership", leading);
 
         let collectors = Collectors::new(
             handle.clone(),

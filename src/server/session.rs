@@ -130,7 +130,7 @@ impl Session {
         let mut has_begun = false;
         let mut next = Instant::now();
         let mut renewal = None;
-        let mut pulse = Pulse::new();
+        let mut pulse = Pulse::new(self.keeper.now());
         let mut draining = std::pin::pin!(async {
             drain.cancelled().await;
             self.close(session, true).await;
@@ -141,7 +141,7 @@ impl Session {
                 biased;
                 () = stop.cancelled() => return End::Stopped,
                 () = sleep(PULSE) => {
-                    if let Some(gap) = pulse.suspended(Moment::now(), Instant::now()) {
+                    if let Some(gap) = pulse.suspended(self.keeper.now(), Instant::now()) {
                         return End::Lost(format!("the machine was suspended for {gap:?}"));
                     }
                     if has_begun && !self.keeper.is_valid() {
@@ -171,7 +171,7 @@ impl Session {
                 () = sleep_until(next), if renewal.is_none() => {
                     let peer = self.handle.local();
                     renewal = Some(Box::pin(async move {
-                        let sent = Moment::now();
+                        let sent = self.keeper.now();
                         let command = Command::RenewSession { peer, epoch: session };
                         (sent, self.submit(PATIENCE, command).await)
                     }));
@@ -216,8 +216,8 @@ struct Pulse {
 }
 
 impl Pulse {
-    fn new() -> Pulse {
-        Pulse { moment: Moment::now(), instant: Instant::now() }
+    fn new(moment: Moment) -> Pulse {
+        Pulse { moment, instant: Instant::now() }
     }
 
     /// How long the machine was suspended since the last call, where that is too long.

@@ -49,7 +49,8 @@ async fn a_session_is_opened_and_outlives_its_first_life_by_renewal() {
     until("the lease is held", || running.lease.session().is_some()).await;
     let session = running.lease.session().unwrap();
     assert_eq!(known_epoch(&running.handle), Some(session));
-    let ticking = tokio::spawn(crate::scheduler::tick::run(running.handle.clone(), 1));
+    let ticking =
+        tokio::spawn(crate::scheduler::run(running.handle.clone(), 1, crate::scheduler::wall_clock));
     let before = running.handle.read(|state| state.clock().elapsed);
     until("three seconds passed", || {
         running.handle.read(|state| state.clock().elapsed.since(before)) > Duration::from_secs(3)
@@ -92,7 +93,7 @@ async fn draining_takes_no_new_work_and_stopping_closes_the_session() {
 
 #[test]
 fn suspended_time_is_told_from_time_awake() {
-    let mut pulse = Pulse::new();
+    let mut pulse = Pulse::new(Moment::now());
     let (moment, instant) = (pulse.moment, pulse.instant);
     let second = Duration::from_secs(1);
     assert_eq!(pulse.suspended(moment + second * 5, instant + second * 5), None);

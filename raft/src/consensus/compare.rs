@@ -30,7 +30,8 @@ pub struct Digest {
 
 /// Makes digests, and compares them.
 pub(super) struct Comparer {
-    jobs: SyncSender<Job>,
+    /// To the thread; absent where digests are made in place.
+    jobs: Option<SyncSender<Job>>,
     comparison: Arc<Comparison>,
 }
 
@@ -62,21 +63,24 @@ enum Job {
 }
 
 impl Comparer {
-    /// Begins with a state that was loaded.
-    pub(super) fn start(state: Undigested) -> Result<Comparer, Error> {
+    /// Begins with a state that was loaded. `in_place`: without a thread.
+    pub(super) fn start(state: Undigested, in_place: bool) -> Result<Comparer, Error> {
         let comparison = Arc::new(Comparison {
             rows: Mutex::default(),
             known: Mutex::default(),
             newest: watch::Sender::new(None),
             differs: watch::Sender::new(None),
         });
-        let (jobs, queued) = sync_channel(JOBS_MAX);
-        let shared = Arc::clone(&comparison);
-        std::thread::Builder::new()
-            .name("digest".to_string())
-            .spawn(move || shared.run(queued))
-            .map_err(|error| Error::io("starting the thread that digests the state", error))?;
-        let comparer = Comparer { jobs, comparison };
+        let mut comparer = Comparer { jobs: None, comparison };
+        if !in_place {
+            let (jobs, queued) = sync_channel(JOBS_MAX);
+            let shared = Arc::clone(&comparer.comparison);
+            std::thread::Builder::new()
+                .name("digest".to_string())
+                .spawn(move || shared.run(queued))
+                .map_err(|error| Error::io("starting the thread that digests the state", error))?;
+            comparer.jobs = Some(jobs);
+        }
         comparer.begin(state);
         Ok(comparer)
     }
@@ -96,8 +100,11 @@ impl Comparer {
     }
 
     fn push(&self, job: Job) {
-        // The thread ends only with this.
-        let _ = self.jobs.send(job);
+        match &self.jobs {
+            // The thread ends only with this.
+            Some(jobs) => drop(jobs.send(job)),
+            None => self.comparison.take(job),
+        }
     }
 
     /// Compares the leader's digest, now or when there is one of ours; after a start there may never be.
@@ -109,23 +116,27 @@ impl Comparer {
 impl Comparison {
     fn run(&self, jobs: Receiver<Job>) {
         for job in jobs {
-            match job {
-                Job::Begin(state) => {
+            self.take(job);
+        }
+    }
+
+    fn take(&self, job: Job) {
+        match job {
+            Job::Begin(state) => {
+                let mut kept = self.rows.lock();
+                *kept = Kept::default();
+                kept.state.absorb(state);
+                *self.known.lock() = Known::default();
+            }
+            Job::Digest(index, changed) => {
+                let digest = {
                     let mut kept = self.rows.lock();
-                    *kept = Kept::default();
-                    kept.state.absorb(state);
-                    *self.known.lock() = Known::default();
-                }
-                Job::Digest(index, changed) => {
-                    let digest = {
-                        let mut kept = self.rows.lock();
-                        kept.state.absorb(changed);
-                        kept.index = index;
-                        Digest { index, digest: kept.state.finish() }
-                    };
-                    self.note(digest, |known| &mut known.ours);
-                    self.newest.send_replace(Some(digest));
-                }
+                    kept.state.absorb(changed);
+                    kept.index = index;
+                    Digest { index, digest: kept.state.finish() }
+                };
+                self.note(digest, |known| &mut known.ours);
+                self.newest.send_replace(Some(digest));
             }
         }
     }

@@ -80,6 +80,7 @@ impl Consensus {
                 return;
             }
             tokio::select! {
+                biased;
                 changed = metrics.changed() => if changed.is_err() {
                     // What it says of itself is said no more: its core has panicked, and took the reason with it.
                     if !self.stop.is_cancelled() {

@@ -1,4 +1,4 @@
-//! openraft's view of the log: our [`Wal`] behind its traits.
+//! openraft's view of the log: our [`Log`] behind its traits.
 
 use std::fmt::Debug;
 use std::io;
@@ -12,7 +12,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::convert::{self, Entry, LogId, RaftVote};
 use super::types::{LogPosition, TypeConfig};
-use crate::store::wal::{Record, Wal};
+use crate::planted::{Bug, is_planted};
+use crate::store::Log;
+use crate::store::wal::Record;
 
 /// The most bytes one read gives, unless one entry is larger.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -20,14 +22,14 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// The log as openraft uses it. Clones share it.
 #[derive(Clone)]
 pub struct LogStore {
-    wal: Arc<Wal>,
+    wal: Arc<dyn Log>,
     /// Entries below this index are in a durable checkpoint, so that the log may forget them.
     checkpointed: watch::Receiver<u64>,
 }
 
 impl LogStore {
     /// Wraps `wal`. `checkpointed` is the index of the first entry that is in no durable checkpoint.
-    pub fn new(wal: Arc<Wal>, checkpointed: watch::Receiver<u64>) -> LogStore {
+    pub fn new(wal: Arc<impl Log>, checkpointed: watch::Receiver<u64>) -> LogStore {
         LogStore { wal, checkpointed }
     }
 
@@ -130,6 +132,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let (done, saved) = oneshot::channel();
         // openraft may have stopped waiting; the vote is saved all the same.
         self.wal.save_vote((*vote).into(), Box::new(move |result| drop(done.send(result))))?;
+        if is_planted(Bug::VoteNotSynced) {
+            return Ok(());
+        }
         saved.await.map_err(|_| io::Error::other("the log has stopped"))?
     }
 
@@ -160,6 +165,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 }
             }
         }
+        if is_planted(Bug::AcknowledgedBeforeSync) {
+            self.wal.append(records, Box::new(|_| ()))?;
+            callback.io_completed(Ok(()));
+            return Ok(());
+        }
         self.wal.append(records, Box::new(move |result| callback.io_completed(result)))
     }
 
@@ -168,6 +178,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        if is_planted(Bug::PurgedPastCheckpoint) {
+            return self.wal.purge(self.wal.state().committed.unwrap_or(log_id.into()));
+        }
         let next = *self.checkpointed.borrow();
         if log_id.index() >= next {
             // It would leave nothing to start from. openraft purges behind a snapshot, and a snapshot stands on a

@@ -21,9 +21,8 @@ use crate::command::{Command, Outcome, Proposal};
 use crate::replica::Replica;
 use crate::series;
 use crate::state::{LoadError, State};
-use crate::store::wal::Wal;
 use crate::store::{
-    Applied, BlockInfos, Changes, Error, MembershipRecord, RowSource, SnapshotHandle, Store, StoredMembership,
+    Applied, BlockInfos, Changes, Error, Log, MembershipRecord, RowSource, SnapshotHandle, Store, StoredMembership,
 };
 
 /// Entries and bytes that are applied under one lock.
@@ -94,7 +93,7 @@ impl Machine {
             .load(|rows, blocks, applied| Ok((read_state(rows, blocks, applied)?, applied.clone())))
             .await?;
         let replica = Replica::new(state, applied.position.map_or(0, |position| position.index));
-        let comparer = Comparer::start(replica.with_state_mut(State::undigested))?;
+        let comparer = Comparer::start(replica.with_state_mut(State::undigested), store.is_in_place())?;
         let progress = Progress { applied, ..Progress::default() };
         Ok(Machine {
             core: Arc::new(Core {
@@ -114,11 +113,10 @@ impl Machine {
     ///
     /// # Errors
     /// [`Error::Io`]; fatal.
-    pub async fn count_log(&self, wal: &Arc<Wal>) -> Result<(), Error> {
+    pub async fn count_log(&self, wal: Arc<dyn Log>) -> Result<(), Error> {
         let from = self.core.store.current_snapshot().map_or(0, |snapshot| snapshot.manifest().id());
         let to = self.core.progress.lock().applied.next_index();
-        let wal = Arc::clone(wal);
-        let counted = tokio::task::spawn_blocking(move || {
+        let counted = self.core.store.blocking(move || {
             let (mut next, mut since) = (from.max(wal.state().first_index()), Since::default());
             while next < to {
                 let records = wal.read(next, to, COUNT_BYTES_MAX)?;

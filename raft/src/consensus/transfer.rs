@@ -134,7 +134,7 @@ impl Snapshots {
             id => Some(self.store.snapshot(id).ok_or_else(gone)?),
         };
         let blocks = self.store.blocks().clone();
-        let read = tokio::task::spawn_blocking(move || match (request.part, snapshot) {
+        let read = self.store.blocking(move || match (request.part, snapshot) {
             (Part::Block(key), None) => blocks.get(&BlockKey(key)),
             (Part::Block(key), Some(snapshot)) => snapshot.read_block(&BlockKey(key)),
             (Part::Rows { offset, len }, Some(snapshot)) => {

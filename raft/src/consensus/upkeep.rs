@@ -159,7 +159,7 @@ impl Upkeep {
     /// Any is fatal and reported.
     pub async fn seal(&self) -> Result<bool, Error> {
         let (replica, blocks) = (Arc::clone(&self.core.replica), self.core.store.blocks().clone());
-        let work = tokio::task::spawn_blocking(move || {
+        let work = self.core.store.blocking(move || {
             for _ in 0..ROUNDS_MAX {
                 if !seal_some(&replica, &blocks)? {
                     return Ok(false);

@@ -11,8 +11,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use rand::Rng;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -76,24 +79,64 @@ impl CallError {
     }
 }
 
+/// How a connection to another peer is made, on which both sides know who the other is.
+pub trait Wire: Send + Sync + 'static {
+    /// Connects to `target` at `addr`.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    fn connect<'a>(
+        &'a self,
+        target: PeerId,
+        lane: Lane,
+        addr: &'a str,
+    ) -> BoxFuture<'a, Result<Connected, String>>;
+}
+
+/// A connection that was made.
+pub struct Connected {
+    /// Takes requests and gives their answers.
+    pub stream: Box<dyn Stream>,
+    /// Becomes ready when the other peer may no longer be spoken to.
+    pub refused: BoxFuture<'static, ()>,
+}
+
+/// Bytes in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// What all links of a peer share.
 pub struct Dialer {
-    tls: Arc<Tls>,
-    boot: u128,
+    wire: Arc<dyn Wire>,
     runtime: Handle,
     stop: CancellationToken,
+    removed: watch::Receiver<Option<String>>,
+}
+
+/// TCP with TLS, as the peer that `tls` is of.
+struct TlsWire {
+    tls: Arc<Tls>,
+    boot: u128,
     removed: watch::Sender<Option<String>>,
 }
 
 impl Dialer {
     /// Dials as the peer that `tls` is of. Connections live on `runtime` until `stop`.
     pub fn new(tls: Arc<Tls>, boot: u128, runtime: Handle, stop: CancellationToken) -> Arc<Dialer> {
-        Arc::new(Dialer { tls, boot, runtime, stop, removed: watch::Sender::new(None) })
+        let (removed, told) = watch::channel(None);
+        let wire = Arc::new(TlsWire { tls, boot, removed });
+        Arc::new(Dialer { wire, runtime, stop, removed: told })
+    }
+
+    /// Connects by any wire.
+    pub fn over(wire: Arc<dyn Wire>, runtime: Handle, stop: CancellationToken) -> Arc<Dialer> {
+        Arc::new(Dialer { wire, runtime, stop, removed: watch::channel(None).1 })
     }
 
     /// The reason, once another peer has said that this one was removed from the control plane.
     pub fn removed(&self) -> watch::Receiver<Option<String>> {
-        self.removed.subscribe()
+        self.removed.clone()
     }
 }
 
@@ -254,8 +297,9 @@ impl Link {
             let dialled = tokio::select! {
                 biased;
                 () = dialer.stop.cancelled() => Err("this peer is stopping".to_string()),
-                dialled = tokio::time::timeout(DIAL_TIMEOUT, dial(&dialer, target, lane, &addr)) => match dialled {
-                    Ok(dialled) => dialled,
+                dialled = tokio::time::timeout(DIAL_TIMEOUT, dialer.wire.connect(target, lane, &addr)) => match dialled {
+                    Ok(Ok(connected)) => Ok(Connection::run(&dialer, target, lane, connected)),
+                    Ok(Err(reason)) => Err(reason),
                     Err(_) => Err(format!("peer {target} at {addr} did not answer within {DIAL_TIMEOUT:?}")),
                 },
             };
@@ -294,45 +338,56 @@ fn backoff(failures: u32) -> Duration {
     longest.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
-async fn dial(
-    dialer: &Arc<Dialer>,
-    target: PeerId,
-    lane: Lane,
-    addr: &str,
-) -> Result<Arc<Connection>, String> {
-    let describe = |what: &str, error: &dyn fmt::Display| format!("peer {target} at {addr}: {what}: {error}");
-    let tcp = TcpStream::connect(addr).await.map_err(|e| describe("no connection", &e))?;
-    tcp.set_nodelay(true).map_err(|e| describe("no connection", &e))?;
-    let mut stream = TlsConnector::from(dialer.tls.client())
-        .connect(dialer.tls.name_of(target), tcp)
-        .await
-        .map_err(|e| describe("no secure connection", &e))?;
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.first())
-        .and_then(|certificate| PeerCertificate::read(certificate).ok())
-        .ok_or_else(|| format!("peer {target} at {addr} shows no certificate"))?;
-
-    let hello = Hello {
-        protocols: PROTOCOLS,
-        control_plane: dialer.tls.control_plane(),
-        peer: dialer.tls.peer(),
-        boot: dialer.boot,
-        feature_level: FEATURE_LEVEL,
-    };
-    match greet(&mut stream, &hello).await {
-        Ok(welcome) if welcome.peer == target => {}
-        Ok(welcome) => return Err(format!("peer {} answers at {addr}, not peer {target}", welcome.peer)),
-        Err(error) => {
-            if error.says_removed() {
-                dialer.removed.send_replace(Some(format!("peer {target} says that this peer was removed")));
-            }
-            return Err(describe("refused", &error));
-        }
+impl Wire for TlsWire {
+    fn connect<'a>(
+        &'a self,
+        target: PeerId,
+        _: Lane,
+        addr: &'a str,
+    ) -> BoxFuture<'a, Result<Connected, String>> {
+        self.dial(target, addr).boxed()
     }
-    Ok(Connection::run(dialer, target, lane, certificate, stream))
+}
+
+impl TlsWire {
+    async fn dial(&self, target: PeerId, addr: &str) -> Result<Connected, String> {
+        let describe =
+            |what: &str, error: &dyn fmt::Display| format!("peer {target} at {addr}: {what}: {error}");
+        let tcp = TcpStream::connect(addr).await.map_err(|e| describe("no connection", &e))?;
+        tcp.set_nodelay(true).map_err(|e| describe("no connection", &e))?;
+        let mut stream = TlsConnector::from(self.tls.client())
+            .connect(self.tls.name_of(target), tcp)
+            .await
+            .map_err(|e| describe("no secure connection", &e))?;
+        let certificate = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .and_then(|certificate| PeerCertificate::read(certificate).ok())
+            .ok_or_else(|| format!("peer {target} at {addr} shows no certificate"))?;
+
+        let hello = Hello {
+            protocols: PROTOCOLS,
+            control_plane: self.tls.control_plane(),
+            peer: self.tls.peer(),
+            boot: self.boot,
+            feature_level: FEATURE_LEVEL,
+        };
+        match greet(&mut stream, &hello).await {
+            Ok(welcome) if welcome.peer == target => {}
+            Ok(welcome) => return Err(format!("peer {} answers at {addr}, not peer {target}", welcome.peer)),
+            Err(error) => {
+                if error.says_removed() {
+                    self.removed.send_replace(Some(format!("peer {target} says that this peer was removed")));
+                }
+                return Err(describe("refused", &error));
+            }
+        }
+        let tls = Arc::clone(&self.tls);
+        let refused = async move { tls.refused().refused(&certificate).await }.boxed();
+        Ok(Connected { stream: Box::new(stream), refused })
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use self::requests::failure;
-pub use self::requests::{Incoming, Service};
+pub use self::requests::{Incoming, Service, serve};
 use super::certificate::PeerCertificate;
 use super::frame::{self, Bounds, Frame, GROUP, Kind};
 use super::message::{self, FEATURE_LEVEL, Failure, FailureCode, Hello, Join, Request, Welcome};
@@ -189,7 +189,8 @@ impl Shared {
             greeted.await.map_err(|_| format!("no greeting within {handshake_max:?}"))??;
         drop(stranger);
         let _counted = self.count(certificate.peer)?;
-        requests::serve(stream, &certificate, self.tls.refused(), self.limits, &self.service).await
+        let refused = self.tls.refused().refused(&certificate);
+        requests::serve(stream, certificate.peer, refused, self.limits, &self.service).await
     }
 
     /// TLS, by what the other side wants to speak; true where it wants to join.

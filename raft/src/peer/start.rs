@@ -73,7 +73,7 @@ pub(super) async fn start(ground: Ground, identity: Identity, expected: Expected
         let snapshot = snapshot.map_err(|last| Error::NoSnapshot { reason, last })?;
         machine.install(snapshot).await?;
     }
-    machine.count_log(&wal).await?;
+    machine.count_log(wal.clone()).await?;
     let replica = Arc::clone(machine.replica());
     let comparison = Arc::clone(machine.comparison());
     let (upkeep, upkeep_loop) = (Upkeep::new(&machine), Upkeep::new(&machine));

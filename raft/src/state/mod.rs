@@ -56,6 +56,7 @@ use crate::model::{
     OutputChunk, Peer, PeerId, RequestId, Run, RunId, Session, Settings, Subject, Task, TaskId, Timestamp,
     Tracked, Watched,
 };
+use crate::planted::{Bug, is_planted};
 use crate::series::{self, BlockMeta, Drain, MakeValue, RowChange, SeriesStore};
 
 /// How long a peer's session lives without renewal.
@@ -237,6 +238,7 @@ impl State {
     pub fn apply(&mut self, index: u64, proposal: &Proposal) -> Outcome {
         if let Some(request) = proposal.request
             && let Some(remembered) = self.requests.get(&request)
+            && !is_planted(Bug::NotDeduplicated)
         {
             return remembered.outcome.clone();
         }

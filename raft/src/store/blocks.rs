@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 
 use super::Error;
 use super::checkpoint::PART_BYTES_MAX;
-use super::database::{Database, sled_error};
+use super::database::Database;
+use super::volume::{Batch, Tree};
 use crate::series::{self, BLOCK_BYTES_MAX, Block, BlockId, BlockMeta, BlockSource};
 
 /// A block's id as bytes, ordered as ids are.
@@ -212,7 +213,7 @@ impl Blocks {
     /// As [`Blocks::put`].
     pub async fn mend(&self, key: BlockKey, bytes: Arc<[u8]>) -> Result<bool, Error> {
         let blocks = self.clone();
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = self.database.blocking(move || {
             let Some(info) = blocks.info(&key)? else { return Ok(None) };
             let is_same = info.meta().is_ok_and(|meta| series::is_block(&meta, &bytes));
             Ok(is_same.then_some(NewBlock { info, bytes }))
@@ -229,9 +230,11 @@ impl Blocks {
     #[cfg(test)]
     pub(crate) fn damage(&self, key: &BlockKey) {
         let changed = self.database.read_blocks(|tree| {
-            let mut value = tree.get(part_key(key, 0)).map_err(reading)?.expect("it is stored").to_vec();
+            let mut value = tree.get(&part_key(key, 0))?.expect("it is stored").to_vec();
             *value.last_mut().expect("it has a head") ^= 1;
-            tree.insert(part_key(key, 0), value).map_err(reading).map(|_| ())
+            let mut batch = Batch::default();
+            batch.insert(&part_key(key, 0), value);
+            tree.apply(batch)
         });
         changed.expect("it can be written");
     }
@@ -266,10 +269,6 @@ impl BlockSource for Blocks {
     }
 }
 
-fn reading(error: sled::Error) -> Error {
-    sled_error("reading blocks", error)
-}
-
 fn meta_key(key: &BlockKey) -> [u8; 1 + BlockKey::BYTES] {
     let mut out = [b'm'; 1 + BlockKey::BYTES];
     out[1..].copy_from_slice(&key.0);
@@ -283,16 +282,16 @@ fn part_key(key: &BlockKey, part: u8) -> [u8; 2 + BlockKey::BYTES] {
     out
 }
 
-fn get(tree: &sled::Tree, key: &BlockKey) -> Result<Option<Arc<[u8]>>, Error> {
+fn get(tree: &dyn Tree, key: &BlockKey) -> Result<Option<Arc<[u8]>>, Error> {
     let damaged = || Error::corrupt(format!("block {key:?}"), "its checksum is wrong");
-    let Some(first) = tree.get(part_key(key, 0)).map_err(reading)? else { return Ok(None) };
+    let Some(first) = tree.get(&part_key(key, 0))? else { return Ok(None) };
     let (&[parts, c0, c1, c2, c3], beginning) = first.split_first_chunk::<5>().ok_or_else(damaged)?;
     let mut bytes = beginning.to_vec();
     for part in 1..parts {
-        match tree.get(part_key(key, part)).map_err(reading)? {
+        match tree.get(&part_key(key, part))? {
             Some(more) => bytes.extend_from_slice(&more),
             // Deleted since its first part was read.
-            None if tree.get(meta_key(key)).map_err(reading)?.is_none() => return Ok(None),
+            None if tree.get(&meta_key(key))?.is_none() => return Ok(None),
             None => return Err(damaged()),
         }
     }
@@ -303,12 +302,12 @@ fn get(tree: &sled::Tree, key: &BlockKey) -> Result<Option<Arc<[u8]>>, Error> {
 }
 
 /// Has a block's parts removed with the batch.
-fn remove(tree: &sled::Tree, key: &BlockKey, batch: &mut sled::Batch) -> Result<(), Error> {
+fn remove(tree: &dyn Tree, key: &BlockKey, batch: &mut Batch) -> Result<(), Error> {
     batch.remove(&meta_key(key));
     let mut prefix = [b'b'; 1 + BlockKey::BYTES];
     prefix[1..].copy_from_slice(&key.0);
-    for part in tree.scan_prefix(prefix).keys() {
-        batch.remove(part.map_err(reading)?);
+    for entry in tree.scan_prefix(&prefix) {
+        batch.remove(entry?.0);
     }
     Ok(())
 }
@@ -329,7 +328,7 @@ fn put(worker: &mut super::database::Worker, blocks: &[NewBlock]) -> Result<(), 
 }
 
 pub(super) fn put_unsynced(worker: &mut super::database::Worker, blocks: &[NewBlock]) -> Result<(), Error> {
-    let mut batch = sled::Batch::default();
+    let mut batch = Batch::default();
     for block in blocks {
         let info = BlockInfo {
             bytes: u32::try_from(block.bytes.len()).unwrap_or(u32::MAX),
@@ -337,7 +336,7 @@ pub(super) fn put_unsynced(worker: &mut super::database::Worker, blocks: &[NewBl
             ..block.info
         };
         // An older one may have had more parts.
-        remove(&worker.blocks, &info.key, &mut batch)?;
+        remove(&*worker.blocks, &info.key, &mut batch)?;
         let parts = block.bytes.len().div_ceil(PART_BYTES_MAX).max(1);
         for part in 0..parts {
             let end = block.bytes.len().min((part + 1) * PART_BYTES_MAX);
@@ -367,19 +366,19 @@ fn read_info(value: &[u8]) -> Result<BlockInfo, Error> {
     Ok(BlockInfo::decode(meta))
 }
 
-pub(super) fn info(tree: &sled::Tree, key: &BlockKey) -> Result<Option<BlockInfo>, Error> {
-    tree.get(meta_key(key)).map_err(reading)?.map(|value| read_info(&value)).transpose()
+pub(super) fn info(tree: &dyn Tree, key: &BlockKey) -> Result<Option<BlockInfo>, Error> {
+    tree.get(&meta_key(key))?.map(|value| read_info(&value)).transpose()
 }
 
 /// What is known of all blocks, in the order of ids.
-pub(super) fn infos(tree: &sled::Tree) -> impl Iterator<Item = Result<BlockInfo, Error>> + use<> {
+pub(super) fn infos(tree: &dyn Tree) -> impl Iterator<Item = Result<BlockInfo, Error>> + use<> {
     tree.scan_prefix(b"m").map(|entry| {
-        let (_, value) = entry.map_err(reading)?;
+        let (_, value) = entry?;
         read_info(&value)
     })
 }
 
-pub(super) fn live_bytes(tree: &sled::Tree) -> Result<u64, Error> {
+pub(super) fn live_bytes(tree: &dyn Tree) -> Result<u64, Error> {
     infos(tree).try_fold(0, |sum, info| Ok(sum + u64::from(info?.bytes) + 128))
 }
 
@@ -415,9 +414,9 @@ impl Deletions {
         self.by_moment.first().is_some_and(|(moment, _)| *moment < pins.oldest())
     }
 
-    pub(super) fn sweep(&mut self, tree: &sled::Tree, pins: &Pins, keys_max: usize) -> Result<(), Error> {
+    pub(super) fn sweep(&mut self, tree: &dyn Tree, pins: &Pins, keys_max: usize) -> Result<(), Error> {
         let oldest = pins.oldest();
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         for _ in 0..keys_max {
             match self.by_moment.first() {
                 Some((moment, key)) if *moment < oldest => {
@@ -428,7 +427,7 @@ impl Deletions {
                 _ => break,
             }
         }
-        tree.apply_batch(batch).map_err(|error| sled_error("deleting blocks", error))
+        tree.apply(batch)
     }
 }
 
@@ -480,6 +479,7 @@ impl Drop for Pin {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::store::volume::{System, Volume};
 
     fn key(n: u8) -> BlockKey {
         BlockKey([n; 11])
@@ -504,21 +504,22 @@ mod tests {
         deletions.add([key(1)], &pins);
         let pin = pins.pin();
         deletions.add([key(2), key(3)], &pins);
-        let db = sled::Config::new().temporary(true).open().unwrap();
-        let tree = db.open_tree("blocks").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let db = System.database(dir.path(), 1 << 20).unwrap();
+        let tree = db.tree("blocks").unwrap();
         for n in 1..4 {
-            tree.insert(part_key(&key(n), 0), b"").unwrap();
+            tree.put(&part_key(&key(n), 0), b"");
         }
-        let left = || tree.iter().keys().map(|key| key.unwrap()[1]).collect::<Vec<_>>();
+        let left = || tree.keys().iter().map(|key| key[1]).collect::<Vec<_>>();
         assert!(deletions.has_ready(&pins));
-        deletions.sweep(&tree, &pins, 10).unwrap();
+        deletions.sweep(&*tree, &pins, 10).unwrap();
         assert_eq!(left(), [2, 3]);
         assert!(!deletions.has_ready(&pins));
         // Stored again: no longer to be deleted.
         deletions.cancel(&key(2));
         drop(pin);
         assert!(deletions.has_ready(&pins));
-        deletions.sweep(&tree, &pins, 10).unwrap();
+        deletions.sweep(&*tree, &pins, 10).unwrap();
         assert_eq!(left(), [2]);
     }
 }

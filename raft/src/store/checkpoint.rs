@@ -1,4 +1,4 @@
-//! The state's rows in sled, as of one log position.
+//! The state's rows in the database, as of one log position.
 //!
 //! A checkpoint is one atomic batch: the rows that changed, the position, the membership. Values above 6 KiB lie in
 //! parts, each with its own checksum: sled writes up to 17 values as one page, and a page above 128 KiB into a file
@@ -12,10 +12,11 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::database::sled_error;
+use super::volume::{Batch, Database, Entries, Tree};
 use super::{Applied, Error};
 use crate::codec::{self, FormatKind};
 use crate::series::RowChange;
@@ -46,7 +47,7 @@ pub(super) struct Part<'a> {
 
 /// The rows. Only the storage thread has them.
 pub(super) struct Rows {
-    tree: sled::Tree,
+    tree: Arc<dyn Tree>,
     record: Record,
     next_generation: u32,
     /// Generations to be deleted.
@@ -55,14 +56,6 @@ pub(super) struct Rows {
 
 fn corrupt(detail: impl Into<String>) -> Error {
     Error::corrupt("the checkpoint", detail)
-}
-
-fn reading(error: sled::Error) -> Error {
-    sled_error("reading the checkpoint", error)
-}
-
-fn writing(error: sled::Error) -> Error {
-    sled_error("writing the checkpoint", error)
 }
 
 impl<'a> Part<'a> {
@@ -127,16 +120,16 @@ fn parts<'a>(key: &'a [u8], value: &'a [u8]) -> Result<impl Iterator<Item = Part
 }
 
 impl Rows {
-    pub(super) fn open(db: &sled::Db) -> Result<Rows, Error> {
-        let tree = db.open_tree("rows").map_err(reading)?;
-        let record = match tree.get(RECORD_KEY).map_err(reading)? {
+    pub(super) fn open(db: &dyn Database) -> Result<Rows, Error> {
+        let tree = db.tree("rows")?;
+        let record = match tree.get(RECORD_KEY)? {
             Some(bytes) => codec::decode(FormatKind::Checkpoint, SCHEMA, &bytes)?,
             None => Record { generation: FIRST_GENERATION, parts: 0, applied: Applied::default() },
         };
         let mut rows = Rows { tree, next_generation: record.generation + 1, stale: Vec::new(), record };
         let mut from = FIRST_GENERATION;
-        while let Some(entry) = rows.tree.range(from.to_be_bytes().to_vec()..).next() {
-            let (key, _) = entry.map_err(reading)?;
+        while let Some(entry) = rows.tree.range(&from.to_be_bytes(), None).next() {
+            let (key, _) = entry?;
             let first = key.first_chunk().ok_or_else(|| corrupt("a key is too short"))?;
             let generation = u32::from_be_bytes(*first);
             if generation != rows.record.generation {
@@ -157,11 +150,11 @@ impl Rows {
     /// Writes a checkpoint; not synced yet. Of several changes of one key the last counts.
     pub(super) fn write(&mut self, changes: Vec<RowChange>, applied: Applied) -> Result<(), Error> {
         let changes: BTreeMap<_, _> = changes.into_iter().map(|change| (change.key, change.value)).collect();
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let mut record = Record { applied, ..self.record.clone() };
         for (key, value) in changes {
             let first = stored_key(record.generation, &key, 0)?;
-            let before = match self.tree.get(&first).map_err(reading)? {
+            let before = match self.tree.get(&first)? {
                 Some(value) => Part::read(&first, &value)?.parts,
                 None => 0,
             };
@@ -180,9 +173,9 @@ impl Rows {
         self.commit(batch, record)
     }
 
-    fn commit(&mut self, mut batch: sled::Batch, record: Record) -> Result<(), Error> {
+    fn commit(&mut self, mut batch: Batch, record: Record) -> Result<(), Error> {
         batch.insert(RECORD_KEY, codec::encode(FormatKind::Checkpoint, SCHEMA, &record)?);
-        self.tree.apply_batch(batch).map_err(writing)?;
+        self.tree.apply(batch)?;
         self.record = record;
         Ok(())
     }
@@ -207,12 +200,9 @@ impl Rows {
         }
     }
 
-    fn range(&self, generation: u32) -> sled::Iter {
-        let from = generation.to_be_bytes().to_vec();
-        match generation.checked_add(1) {
-            Some(next) => self.tree.range(from..next.to_be_bytes().to_vec()),
-            None => self.tree.range(from..),
-        }
+    fn range(&self, generation: u32) -> Entries {
+        let next = generation.checked_add(1).map(u32::to_be_bytes);
+        self.tree.range(&generation.to_be_bytes(), next.as_ref().map(<[u8; 4]>::as_slice))
     }
 
     /// Calls `visit` with every part, in the order of keys.
@@ -221,7 +211,7 @@ impl Rows {
         mut visit: impl FnMut(Part<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         for entry in self.range(self.record.generation) {
-            let (key, value) = entry.map_err(reading)?;
+            let (key, value) = entry?;
             visit(Part::read(&key, &value)?)?;
         }
         Ok(())
@@ -249,17 +239,17 @@ impl Rows {
         generation: u32,
         parts: impl IntoIterator<Item = Part<'a>>,
     ) -> Result<(), Error> {
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         for part in parts {
             batch.insert(part.stored_key(generation)?, part.stored_value());
         }
-        self.tree.apply_batch(batch).map_err(writing)
+        self.tree.apply(batch)
     }
 
     /// Makes a generation, written and synced before, the one that counts. Not synced yet.
     pub(super) fn switch(&mut self, generation: u32, parts: u64, applied: Applied) -> Result<(), Error> {
         let before = self.record.generation;
-        self.commit(sled::Batch::default(), Record { generation, parts, applied })?;
+        self.commit(Batch::default(), Record { generation, parts, applied })?;
         self.stale.push(before);
         Ok(())
     }
@@ -276,13 +266,13 @@ impl Rows {
     /// Deletes up to `keys_max` parts of generations that do not count, and says how many.
     pub(super) fn sweep(&mut self, keys_max: usize) -> Result<usize, Error> {
         let Some(generation) = self.stale.last().copied() else { return Ok(0) };
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let mut count = 0;
         for entry in self.range(generation).take(keys_max) {
-            batch.remove(entry.map_err(reading)?.0);
+            batch.remove(entry?.0);
             count += 1;
         }
-        self.tree.apply_batch(batch).map_err(writing)?;
+        self.tree.apply(batch)?;
         if count < keys_max {
             self.stale.pop();
         }
@@ -301,7 +291,7 @@ impl Rows {
     /// Takes over another's rows; this one must be new.
     pub(super) fn copy_from(&mut self, from: &Rows, moved: impl Fn()) -> Result<(), Error> {
         let generation = from.record.generation;
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let mut bytes = 0;
         from.for_each_part(|part| {
             moved();
@@ -309,7 +299,7 @@ impl Rows {
             bytes += part.bytes.len() + part.key.len();
             if bytes > 4 << 20 {
                 bytes = 0;
-                self.tree.apply_batch(std::mem::take(&mut batch)).map_err(writing)?;
+                self.tree.apply(std::mem::take(&mut batch))?;
             }
             Ok(())
         })?;
@@ -319,17 +309,17 @@ impl Rows {
     /// Flips a bit in a row, as a disk might.
     #[cfg(test)]
     pub(super) fn damage_one(&self) -> Result<(), Error> {
-        let (key, value) =
-            self.range(self.record.generation).next().expect("there are rows").map_err(reading)?;
+        let (key, value) = self.range(self.record.generation).next().expect("there are rows")?;
         let mut value = value.to_vec();
         value[5] ^= 1;
-        self.tree.insert(key, value).map_err(writing)?;
-        Ok(())
+        let mut batch = Batch::default();
+        batch.insert(key, value);
+        self.tree.apply(batch)
     }
 
     /// Points to another database's tree, for the moment when this one's files are replaced.
-    pub(super) fn swap_tree(&mut self, db: &sled::Db) -> Result<(), Error> {
-        self.tree = db.open_tree("rows").map_err(reading)?;
+    pub(super) fn swap_tree(&mut self, db: &dyn Database) -> Result<(), Error> {
+        self.tree = db.tree("rows")?;
         Ok(())
     }
 }
@@ -338,7 +328,7 @@ type KeyAndValue = (Vec<u8>, Vec<u8>);
 
 /// Rows joined from their parts; ends after the first error.
 pub(super) struct RowIter {
-    entries: sled::Iter,
+    entries: Entries,
     failed: bool,
 }
 
@@ -346,7 +336,7 @@ impl RowIter {
     fn row(&mut self) -> Option<Result<KeyAndValue, Error>> {
         let (key, value) = match self.entries.next()? {
             Ok(entry) => entry,
-            Err(error) => return Some(Err(reading(error))),
+            Err(error) => return Some(Err(error)),
         };
         let first = match Part::read(&key, &value) {
             Ok(part) if part.part == 0 => part,
@@ -361,7 +351,7 @@ impl RowIter {
             let missing = || corrupt(format!("the row {} lacks part {expected}", row_key.escape_ascii()));
             let (key, value) = match self.entries.next() {
                 Some(Ok(entry)) => entry,
-                Some(Err(error)) => return Some(Err(reading(error))),
+                Some(Err(error)) => return Some(Err(error)),
                 None => return Some(Err(missing())),
             };
             match Part::read(&key, &value) {
@@ -396,7 +386,7 @@ mod tests {
 
     use super::*;
     use crate::consensus::LogPosition;
-    use crate::store::database::open_sled;
+    use crate::store::volume::{System, Volume};
 
     fn change(key: &[u8], value: Option<Vec<u8>>) -> RowChange {
         RowChange { key: key.to_vec(), value: value.map(|value| Box::new(move || value) as Box<_>) }
@@ -424,8 +414,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let mut known = BTreeMap::new();
             for (index, step) in (0u64..).zip(steps) {
-                let db = open_sled(dir.path(), 1 << 20).unwrap();
-                let mut rows = Rows::open(&db).unwrap();
+                let db = System.database(dir.path(), 1 << 20).unwrap();
+                let mut rows = Rows::open(&*db).unwrap();
                 prop_assert_eq!(&content(&rows), &known);
                 prop_assert_eq!(rows.applied().next_index(), index);
                 let changes = step.iter().map(|(key, len)| {
@@ -441,7 +431,7 @@ mod tests {
                 let changes = changes.collect();
                 rows.write(changes, applied(index)).unwrap();
                 prop_assert_eq!(&content(&rows), &known);
-                db.flush().unwrap();
+                db.sync().unwrap();
             }
         }
     }
@@ -451,40 +441,40 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let part = |key| Part { key, part: 0, parts: 1, bytes: b"new" };
         {
-            let db = open_sled(dir.path(), 1 << 20).unwrap();
-            let mut rows = Rows::open(&db).unwrap();
+            let db = System.database(dir.path(), 1 << 20).unwrap();
+            let mut rows = Rows::open(&*db).unwrap();
             rows.write(vec![change(b"a", Some(b"old".to_vec()))], applied(4)).unwrap();
             let generation = rows.begin_generation();
             rows.put_parts(generation, [part(b"a"), part(b"b")]).unwrap();
-            db.flush().unwrap();
+            db.sync().unwrap();
         }
         {
-            let db = open_sled(dir.path(), 1 << 20).unwrap();
-            let mut rows = Rows::open(&db).unwrap();
+            let db = System.database(dir.path(), 1 << 20).unwrap();
+            let mut rows = Rows::open(&*db).unwrap();
             assert_eq!(content(&rows), BTreeMap::from([(b"a".to_vec(), b"old".to_vec())]));
             // The number of the one that was given up is not used again, so that nothing of it is mixed in.
             let generation = rows.begin_generation();
             rows.put_parts(generation, [part(b"b")]).unwrap();
             rows.switch(generation, 1, applied(9)).unwrap();
-            db.flush().unwrap();
+            db.sync().unwrap();
         }
-        let db = open_sled(dir.path(), 1 << 20).unwrap();
-        let mut rows = Rows::open(&db).unwrap();
+        let db = System.database(dir.path(), 1 << 20).unwrap();
+        let mut rows = Rows::open(&*db).unwrap();
         assert_eq!(content(&rows), BTreeMap::from([(b"b".to_vec(), b"new".to_vec())]));
         assert_eq!(rows.applied(), &applied(9));
-        let before = rows.tree.len();
+        let before = rows.tree.keys().len();
         while rows.has_stale() {
             rows.sweep(1).unwrap();
         }
-        assert_eq!((before, rows.tree.len()), (5, 2));
+        assert_eq!((before, rows.tree.keys().len()), (5, 2));
         assert_eq!(content(&rows).len(), 1);
     }
 
     #[test]
     fn damage_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let db = open_sled(dir.path(), 1 << 20).unwrap();
-        let mut rows = Rows::open(&db).unwrap();
+        let db = System.database(dir.path(), 1 << 20).unwrap();
+        let mut rows = Rows::open(&*db).unwrap();
         let long = vec![7; 2 * PART_BYTES_MAX + 1];
         rows.write(vec![change(b"a", Some(long)), change(b"b", Some(b"x".to_vec()))], applied(1)).unwrap();
         rows.verify().unwrap();
@@ -493,15 +483,15 @@ mod tests {
 
         let mut flipped = whole.to_vec();
         flipped[1000] ^= 1;
-        rows.tree.insert(&middle, flipped).unwrap();
+        rows.tree.put(&middle, flipped);
         assert!(matches!(rows.verify(), Err(Error::Corrupt { .. })));
 
-        rows.tree.remove(&middle).unwrap();
+        rows.tree.delete(&middle);
         assert!(matches!(rows.verify(), Err(Error::Corrupt { .. })));
 
-        rows.tree.insert(&middle, whole).unwrap();
+        rows.tree.put(&middle, whole);
         rows.verify().unwrap();
-        rows.tree.remove(stored_key(1, b"b", 0).unwrap()).unwrap();
+        rows.tree.delete(&stored_key(1, b"b", 0).unwrap());
         assert!(matches!(rows.verify(), Err(Error::Corrupt { detail, .. }) if detail.contains("3 parts")));
     }
 }

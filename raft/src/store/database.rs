@@ -1,9 +1,8 @@
-//! The thread that owns sled. Every write and every long read is a job in its bounded queue, so jobs exclude one
-//! another and the async runtime never waits on the disk. Between jobs it deletes what is no longer wanted, slowly:
-//! sled pays dearly for mass deletes.
+//! The thread that owns the state's database. Every write and every long read is a job in its bounded queue, so jobs
+//! exclude one another and the async runtime never waits on the disk. Between jobs it deletes what is no longer wanted,
+//! slowly: sled pays dearly for mass deletes. A volume whose time is not the system's has its jobs done in place.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,17 +13,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::blocks::{Deletions, Pins};
 use super::checkpoint::Rows;
-use super::{Error, Fatal, files};
+use super::volume::{self, Batch, Jobs, Tree, Volume};
+use super::{Error, Fatal};
 
 /// Jobs that may wait.
 const JOBS_MAX: usize = 16;
 /// How often, and how many keys at a time, what is no longer wanted is deleted: 5,000 a second.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 pub(super) const SWEEP_KEYS_MAX: usize = 500;
-/// How long a database that was just closed may still be locked.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
+/// The blocks, for those who only read; absent while the database is being replaced, and at the end.
+type Readers = Arc<RwLock<Option<Arc<dyn Tree>>>>;
 
 /// A handle on the thread. The last one dropped ends it, after the jobs that wait.
 pub(crate) struct Database {
@@ -36,10 +36,17 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     slots: Arc<Semaphore>,
-    readers: Arc<RwLock<Option<sled::Tree>>>,
+    here: Option<Here>,
+    readers: Readers,
     pins: Arc<Pins>,
     pulse: Arc<Pulse>,
     fatal: Fatal,
+}
+
+/// Jobs that are done where they are asked for, in place of the thread's.
+struct Here {
+    worker: Mutex<Worker>,
+    lag: Arc<dyn Fn() -> Duration + Send + Sync>,
 }
 
 /// When the job that runs was last seen to move; absent between jobs.
@@ -56,14 +63,15 @@ pub(crate) struct Worker {
     /// The state's rows.
     pub(super) rows: Rows,
     /// Sealed blocks; their metas have a prefix of their own.
-    pub(super) blocks: sled::Tree,
+    pub(super) blocks: Arc<dyn Tree>,
     /// Blocks that nobody wants any more.
     pub(super) deletions: Deletions,
     pub(super) pins: Arc<Pins>,
-    db: sled::Db,
+    pub(super) volume: Arc<dyn Volume>,
+    db: Arc<dyn volume::Database>,
     dir: PathBuf,
     cache_bytes: u64,
-    readers: Arc<RwLock<Option<sled::Tree>>>,
+    readers: Readers,
     pulse: Arc<Pulse>,
     /// The file's size at which it is next looked at whether it should be copied.
     compact_check_at: u64,
@@ -77,23 +85,31 @@ pub(crate) struct Slot {
 
 impl Database {
     pub(super) fn start(worker: Worker, fatal: Fatal) -> Result<Database, Error> {
+        let (readers, pins) = (Arc::clone(&worker.readers), Arc::clone(&worker.pins));
+        let (pulse, jobs) = (Arc::clone(&worker.pulse), worker.volume.jobs());
+        let (here, on_thread) = match jobs {
+            Jobs::Threads => (None, Some(worker)),
+            Jobs::Here(lag) => (Some(Here { worker: Mutex::new(worker), lag }), None),
+        };
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             slots: Arc::new(Semaphore::new(JOBS_MAX)),
-            readers: Arc::clone(&worker.readers),
-            pins: Arc::clone(&worker.pins),
-            pulse: Arc::clone(&worker.pulse),
+            here,
+            readers,
+            pins,
+            pulse,
             fatal,
         });
-        let thread = {
+        let spawn = |worker: Worker| {
             let shared = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name("storage".to_string())
-                .spawn(move || shared.run(worker))
-                .map_err(|error| Error::io("starting the storage thread", error))?
+            std::thread::Builder::new().name("storage".to_string()).spawn(move || shared.run(worker))
         };
-        Ok(Database { shared, thread: Some(thread) })
+        let thread = on_thread
+            .map(spawn)
+            .transpose()
+            .map_err(|error| Error::io("starting the storage thread", error))?;
+        Ok(Database { shared, thread })
     }
 
     /// Waits for room for a job.
@@ -125,7 +141,34 @@ impl Database {
         &self,
         job: impl FnOnce(&mut Worker) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        self.shared.push(None, job).blocking_recv().unwrap_or(Err(Error::Closed))
+        let mut replied = self.shared.push(None, job);
+        if self.shared.here.is_some() {
+            self.shared.run_queued();
+            return replied.try_recv().unwrap_or(Err(Error::Closed));
+        }
+        replied.blocking_recv().unwrap_or(Err(Error::Closed))
+    }
+
+    /// Whether jobs are done in place.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.shared.here.is_some()
+    }
+
+    /// Does what may block, away from the async runtime, or in place where jobs are.
+    ///
+    /// # Errors
+    /// Where it panicked, or the runtime ends.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
+        match &self.shared.here {
+            None => tokio::task::spawn_blocking(work).await,
+            Some(here) => {
+                tokio::time::sleep((here.lag)()).await;
+                Ok(work())
+            }
+        }
     }
 
     /// Queues a job that nobody waits for.
@@ -136,10 +179,10 @@ impl Database {
     /// The blocks, for reading on any thread that may block.
     pub(super) fn read_blocks<T>(
         &self,
-        read: impl FnOnce(&sled::Tree) -> Result<T, Error>,
+        read: impl FnOnce(&dyn Tree) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let tree = self.shared.readers.read();
-        read(tree.as_ref().ok_or(Error::Closed)?)
+        read(&**tree.as_ref().ok_or(Error::Closed)?)
     }
 
     /// What must not be deleted.
@@ -194,7 +237,35 @@ impl Shared {
             queue.jobs.push_back((job, permit));
             self.wake.notify_one();
         }
+        drop(queue);
+        if let Some(here) = &self.here
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (shared, lag) = (Arc::clone(self), (here.lag)());
+            runtime.spawn(async move {
+                tokio::time::sleep(lag).await;
+                shared.run_queued();
+            });
+        }
         replied
+    }
+
+    /// Does all jobs that wait, in place.
+    fn run_queued(&self) {
+        let Some(here) = &self.here else { return };
+        // A job that asks for another one in place would wait for itself: there is none.
+        let mut worker = here.worker.lock();
+        loop {
+            let Some((job, permit)) = self.queue.lock().jobs.pop_front() else { break };
+            drop(permit);
+            job(&mut worker);
+        }
+        if self.fatal.reason().is_none()
+            && worker.wants_sweep()
+            && let Err(error) = caught(|| worker.sweep())
+        {
+            self.fatal.report(error.chain());
+        }
     }
 
     fn run(&self, mut worker: Worker) {
@@ -242,6 +313,7 @@ impl Drop for Database {
         self.shared.queue.lock().closing = true;
         self.shared.slots.close();
         self.shared.wake.notify_one();
+        self.shared.run_queued();
         *self.shared.readers.write() = None;
         // The last handle may have been held by a job; the thread cannot wait for itself. And after a failure sled
         // may never come back from its last flush.
@@ -264,67 +336,24 @@ fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     })
 }
 
-pub(super) fn sled_error(doing: impl Into<String>, error: sled::Error) -> Error {
-    let doing = doing.into();
-    match error {
-        sled::Error::Io(error) => Error::io(doing, error),
-        sled::Error::Corruption { .. } => Error::corrupt("the state's database", format!("{doing}: {error}")),
-        other => Error::io(doing, std::io::Error::other(other.to_string())),
-    }
-}
-
-/// Opens sled; what it says or panics about damage becomes [`Error::Corrupt`].
-pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Error> {
-    files::create_dir(dir)?;
-    // Left by a crash in the middle of opening; with it sled may refuse to open.
-    for name in files::list(dir)? {
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            files::remove_file(&dir.join(name))?;
-        }
-    }
-    let begun = Instant::now();
-    loop {
-        let config = sled::Config::new()
-            .path(dir)
-            .cache_capacity(cache_bytes)
-            .flush_every_ms(None)
-            .mode(sled::Mode::LowSpace);
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
-        match opened {
-            Ok(Ok(db)) => return Ok(db),
-            Ok(Err(sled::Error::Io(error))) if error.to_string().contains("lock") => {
-                // Dropped handles of sled let go of the file a little later.
-                if begun.elapsed() > LOCK_PATIENCE {
-                    return Err(Error::Refused(format!("{} is in use by another process", dir.display())));
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Ok(Err(sled::Error::Io(error)))
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::StorageFull
-                ) =>
-            {
-                return Err(Error::io(format!("opening {}", dir.display()), error));
-            }
-            Ok(Err(error)) => return Err(Error::corrupt(dir.display().to_string(), error.to_string())),
-            Err(_) => return Err(Error::corrupt(dir.display().to_string(), "sled cannot read it")),
-        }
-    }
-}
-
 impl Worker {
     /// Takes over an open database.
-    pub(super) fn new(db: sled::Db, dir: PathBuf, cache_bytes: u64) -> Result<Worker, Error> {
-        let blocks = db.open_tree("blocks").map_err(|error| sled_error("opening the blocks", error))?;
-        let rows = Rows::open(&db)?;
+    pub(super) fn new(
+        volume: Arc<dyn Volume>,
+        db: Arc<dyn volume::Database>,
+        dir: PathBuf,
+        cache_bytes: u64,
+    ) -> Result<Worker, Error> {
+        let blocks = db.tree("blocks")?;
+        let rows = Rows::open(&*db)?;
         Ok(Worker {
             rows,
-            readers: Arc::new(RwLock::new(Some(blocks.clone()))),
+            readers: Arc::new(RwLock::new(Some(Arc::clone(&blocks)))),
             blocks,
             deletions: Deletions::default(),
             pins: Arc::default(),
             pulse: Arc::default(),
+            volume,
             db,
             dir,
             cache_bytes,
@@ -337,15 +366,10 @@ impl Worker {
         *self.pulse.lock() = Some(Instant::now());
     }
 
-    /// Makes durable what was written. sled's own flush does not reach the disk on every system.
+    /// Makes durable what was written.
     pub(super) fn sync(&self) -> Result<(), Error> {
         self.pulse();
-        self.db.flush().map_err(|error| sled_error("flushing the state", error))?;
-        let file = self.dir.join("db");
-        File::open(&file)
-            .and_then(|file| file.sync_data())
-            .map_err(|error| Error::io(format!("syncing {}", file.display()), error))?;
-        files::sync_dir(&self.dir)
+        self.db.sync()
     }
 
     fn wants_sweep(&self) -> bool {
@@ -355,7 +379,7 @@ impl Worker {
     /// Deletes some of what is no longer wanted.
     pub(super) fn sweep(&mut self) -> Result<(), Error> {
         let deleted = self.rows.sweep(SWEEP_KEYS_MAX)?;
-        self.deletions.sweep(&self.blocks, &self.pins, SWEEP_KEYS_MAX.saturating_sub(deleted))
+        self.deletions.sweep(&*self.blocks, &self.pins, SWEEP_KEYS_MAX.saturating_sub(deleted))
     }
 
     /// Copies the live data to a fresh file where the present one is much larger: sled's files hardly shrink. The
@@ -365,7 +389,7 @@ impl Worker {
     /// # Errors
     /// [`Error`]; the database is then closed, and the peer must stop.
     pub(super) fn compact_if_large(&mut self, minimum_bytes: u64) -> Result<bool, Error> {
-        let size = self.db.size_on_disk().map_err(|error| sled_error("measuring the state", error))?;
+        let size = self.db.size_on_disk()?;
         if size < self.compact_check_at.max(minimum_bytes) {
             return Ok(false);
         }
@@ -377,10 +401,10 @@ impl Worker {
         }
         tracing::info!(size, live, "copying the state to a smaller file");
         let [fresh, old] = [self.beside("fresh"), self.beside("old")];
-        files::remove_dir(&fresh)?;
+        self.volume.remove_dir(&fresh)?;
         {
-            let mut copy =
-                Worker::new(open_sled(&fresh, self.cache_bytes)?, fresh.clone(), self.cache_bytes)?;
+            let db = self.volume.database(&fresh, self.cache_bytes)?;
+            let mut copy = Worker::new(Arc::clone(&self.volume), db, fresh.clone(), self.cache_bytes)?;
             copy.copy_from(self)?;
             copy.sync()?;
         }
@@ -390,13 +414,13 @@ impl Worker {
         *readers = None;
         self.sync()?;
         self.replace_handles(&self.dir.with_extension("closed"))?;
-        files::rename(&self.dir, &old)?;
-        files::rename(&fresh, &self.dir)?;
-        let db = open_sled(&self.dir, self.cache_bytes)?;
+        self.volume.rename(&self.dir, &old)?;
+        self.volume.rename(&fresh, &self.dir)?;
+        let db = self.volume.database(&self.dir, self.cache_bytes)?;
         self.adopt(db)?;
-        *readers = Some(self.blocks.clone());
-        files::remove_dir(&self.dir.with_extension("closed"))?;
-        files::remove_dir(&old)?;
+        *readers = Some(Arc::clone(&self.blocks));
+        self.volume.remove_dir(&self.dir.with_extension("closed"))?;
+        self.volume.remove_dir(&old)?;
         self.compact_check_at = 0;
         Ok(true)
     }
@@ -407,31 +431,31 @@ impl Worker {
 
     /// Lets go of the database's files by holding an empty one in their place.
     fn replace_handles(&mut self, empty: &Path) -> Result<(), Error> {
-        files::remove_dir(empty)?;
-        let db = open_sled(empty, 1 << 20)?;
-        self.blocks = db.open_tree("blocks").map_err(|error| sled_error("opening the blocks", error))?;
-        self.rows.swap_tree(&db)?;
+        self.volume.remove_dir(empty)?;
+        let db = self.volume.database(empty, 1 << 20)?;
+        self.blocks = db.tree("blocks")?;
+        self.rows.swap_tree(&*db)?;
         self.db = db;
         Ok(())
     }
 
-    fn adopt(&mut self, db: sled::Db) -> Result<(), Error> {
-        self.blocks = db.open_tree("blocks").map_err(|error| sled_error("opening the blocks", error))?;
-        self.rows = Rows::open(&db)?;
+    fn adopt(&mut self, db: Arc<dyn volume::Database>) -> Result<(), Error> {
+        self.blocks = db.tree("blocks")?;
+        self.rows = Rows::open(&*db)?;
         self.db = db;
         Ok(())
     }
 
     fn live_bytes(&self) -> Result<u64, Error> {
-        Ok(self.rows.live_bytes()? + super::blocks::live_bytes(&self.blocks)?)
+        Ok(self.rows.live_bytes()? + super::blocks::live_bytes(&*self.blocks)?)
     }
 
     fn copy_from(&mut self, from: &Worker) -> Result<(), Error> {
         self.rows.copy_from(&from.rows, || from.pulse())?;
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let mut bytes = 0;
-        for entry in from.blocks.iter() {
-            let (key, value) = entry.map_err(|error| sled_error("reading blocks", error))?;
+        for entry in from.blocks.range(&[], None) {
+            let (key, value) = entry?;
             from.pulse();
             bytes += key.len() + value.len();
             batch.insert(key, value);
@@ -443,21 +467,21 @@ impl Worker {
         self.apply_blocks(batch)
     }
 
-    pub(super) fn apply_blocks(&self, batch: sled::Batch) -> Result<(), Error> {
+    pub(super) fn apply_blocks(&self, batch: Batch) -> Result<(), Error> {
         self.pulse();
-        self.blocks.apply_batch(batch).map_err(|error| sled_error("writing blocks", error))
+        self.blocks.apply(batch)
     }
 }
 
 /// Puts right what a crash during [`Worker::compact_if_large`] left: before the second rename the old directory
 /// counts, after it the new one.
-pub(super) fn recover_dir(dir: &Path) -> Result<(), Error> {
+pub(super) fn recover_dir(volume: &dyn Volume, dir: &Path) -> Result<(), Error> {
     let old = dir.with_extension("old");
-    if old.is_dir() && !dir.is_dir() {
-        files::rename(&old, dir)?;
+    if volume.is_dir(&old) && !volume.is_dir(dir) {
+        volume.rename(&old, dir)?;
     }
     for word in ["old", "fresh", "closed"] {
-        files::remove_dir(&dir.with_extension(word))?;
+        volume.remove_dir(&dir.with_extension(word))?;
     }
     Ok(())
 }

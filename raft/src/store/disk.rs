@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 use super::blocks::{self, BlockInfo, Blocks};
-use super::database::{Database, Worker, open_sled, recover_dir};
+use super::database::{Database, Worker, recover_dir};
 use super::snapshot::{self, Incoming, Manifest, SnapshotHandle, Snapshots};
+use super::volume::{System, Volume};
 use super::wal::WalState;
-use super::{Applied, BlockKey, Error, Fatal, files};
+use super::{Applied, BlockKey, Error, Fatal};
 use crate::series::Drain;
 
 /// A file below this size is never copied to make it smaller.
@@ -70,6 +71,7 @@ pub type BlockInfos<'a> = &'a mut dyn Iterator<Item = Result<BlockInfo, Error>>;
 #[derive(Clone)]
 pub struct Store {
     database: Arc<Database>,
+    volume: Arc<dyn Volume>,
     blocks: Blocks,
     snapshots: Arc<Snapshots>,
     incoming_dir: PathBuf,
@@ -84,32 +86,46 @@ impl Store {
     /// # Errors
     /// [`Error::Refused`] where a newer version wrote it or another process uses it; [`Error::Io`].
     pub fn open(config: &StoreConfig, wal: &WalState, fatal: Fatal) -> Result<Opened, Error> {
+        Store::open_on(Arc::new(System), config, wal, fatal)
+    }
+
+    /// As [`Store::open`], on any volume.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_on(
+        volume: Arc<dyn Volume>,
+        config: &StoreConfig,
+        wal: &WalState,
+        fatal: Fatal,
+    ) -> Result<Opened, Error> {
         let state_dir = config.dir.join("state");
-        files::create_dir(&config.dir)?;
-        recover_dir(&state_dir)?;
-        let (mut worker, damage) = match open_checked(&state_dir, config.cache_bytes) {
+        volume.create_dir(&config.dir)?;
+        recover_dir(&*volume, &state_dir)?;
+        let (mut worker, damage) = match open_checked(&volume, &state_dir, config.cache_bytes) {
             Ok(worker) => (worker, None),
             Err(Error::Codec(error @ crate::codec::Error::UnknownSchema { .. })) => {
                 return Err(Error::Refused(error.to_string()));
             }
             Err(error @ (Error::Corrupt { .. } | Error::Codec(_))) => {
                 tracing::error!(error = error.chain(), "the stored state is damaged and is set aside");
-                set_aside(&config.dir, &state_dir)?;
+                set_aside(&*volume, &config.dir, &state_dir)?;
                 // Its snapshots name blocks that went with it.
-                files::remove_dir(&config.dir.join("snapshots"))?;
-                (open_checked(&state_dir, config.cache_bytes)?, Some(error.chain()))
+                volume.remove_dir(&config.dir.join("snapshots"))?;
+                (open_checked(&volume, &state_dir, config.cache_bytes)?, Some(error.chain()))
             }
             Err(error) => return Err(error),
         };
         worker.compact_if_large(COMPACT_MINIMUM_BYTES)?;
         let next_index = worker.rows.applied().next_index();
-        let snapshots = Snapshots::open(config.dir.join("snapshots"), next_index, &worker.pins)?;
+        let snapshots = Snapshots::open(&volume, config.dir.join("snapshots"), next_index, &worker.pins)?;
         let incoming_dir = config.dir.join("incoming");
-        snapshot::remove_if_older(&incoming_dir, next_index)?;
+        snapshot::remove_if_older(&*volume, &incoming_dir, next_index)?;
         let database = Arc::new(Database::start(worker, fatal)?);
         let store = Store {
             blocks: Blocks::new(Arc::clone(&database)),
             database,
+            volume,
             snapshots: Arc::new(snapshots),
             incoming_dir,
             receiving: Arc::default(),
@@ -137,7 +153,7 @@ impl Store {
     ) -> Result<T, Error> {
         self.database
             .run(move |worker| {
-                let mut infos = blocks::infos(&worker.blocks);
+                let mut infos = blocks::infos(&*worker.blocks);
                 read(&mut worker.rows.iter(), &mut infos, worker.rows.applied())
             })
             .await
@@ -207,7 +223,14 @@ impl Store {
         let only = tokio::time::timeout(RECEIVE_PATIENCE, Arc::clone(&self.receiving).lock_owned())
             .await
             .map_err(|_| Error::Refused("another snapshot is being received".to_string()))?;
-        Incoming::begin(manifest, self.incoming_dir.clone(), Arc::clone(&self.database), only).await
+        Incoming::begin(
+            manifest,
+            self.incoming_dir.clone(),
+            Arc::clone(&self.volume),
+            Arc::clone(&self.database),
+            only,
+        )
+        .await
     }
 
     /// Puts a snapshot in the place of what is stored. `read` makes the state of it; only then, and all at once, is
@@ -233,10 +256,23 @@ impl Store {
                 snapshot::switch(worker, &handle, generation)?;
                 checkpointed.send_replace(handle.manifest().id());
                 snapshots.set_current(snapshot::adopt(worker, &handle, &snapshots)?);
-                snapshot::remove_if_older(&incoming_dir, handle.manifest().id())?;
+                snapshot::remove_if_older(&*worker.volume, &incoming_dir, handle.manifest().id())?;
                 Ok(state)
             })
             .await
+    }
+
+    /// Whether what may block is done in place, see [`super::volume::Jobs`].
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.database.is_in_place()
+    }
+
+    /// Does what may block, away from the async runtime.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
+        self.database.blocking(work).await
     }
 
     /// Reports a job of the storage thread that has not moved for long. Called now and then by who can still run.
@@ -302,29 +338,30 @@ fn write_checkpoint(
 }
 
 /// Opens the database and checks every row and the list of blocks.
-fn open_checked(dir: &Path, cache_bytes: u64) -> Result<Worker, Error> {
-    let db = open_sled(dir, cache_bytes)?;
-    let dir = dir.to_path_buf();
+fn open_checked(volume: &Arc<dyn Volume>, dir: &Path, cache_bytes: u64) -> Result<Worker, Error> {
+    let db = volume.database(dir, cache_bytes)?;
+    let (volume, dir) = (Arc::clone(volume), dir.to_path_buf());
     // sled panics about some damage only when it comes to it.
     catch_unwind(AssertUnwindSafe(move || {
-        let worker = Worker::new(db, dir, cache_bytes)?;
+        let worker = Worker::new(volume, db, dir, cache_bytes)?;
         worker.rows.verify()?;
-        blocks::infos(&worker.blocks).try_for_each(|info| info.map(|_| ()))?;
+        blocks::infos(&*worker.blocks).try_for_each(|info| info.map(|_| ()))?;
         Ok(worker)
     }))
     .unwrap_or_else(|_| Err(Error::corrupt("the stored state", "sled cannot read it")))
 }
 
 /// Renames a damaged database away, and removes older ones.
-fn set_aside(dir: &Path, state_dir: &Path) -> Result<(), Error> {
-    let mut numbers: Vec<u64> = files::list(dir)?
+fn set_aside(volume: &dyn Volume, dir: &Path, state_dir: &Path) -> Result<(), Error> {
+    let mut numbers: Vec<u64> = volume
+        .list(dir)?
         .iter()
         .filter_map(|name| name.strip_prefix("state.damaged-")?.parse().ok())
         .collect();
     numbers.sort_unstable();
     let path = |number: u64| dir.join(format!("state.damaged-{number}"));
     while numbers.len() >= DAMAGED_KEPT_MAX {
-        files::remove_dir(&path(numbers.remove(0)))?;
+        volume.remove_dir(&path(numbers.remove(0)))?;
     }
-    files::rename(state_dir, &path(numbers.last().map_or(1, |last| last + 1)))
+    volume.rename(state_dir, &path(numbers.last().map_or(1, |last| last + 1)))
 }

@@ -14,15 +14,18 @@ mod disk_test;
 mod error;
 mod fatal;
 mod files;
+mod log;
 mod membership;
 mod snapshot;
 mod space;
+pub mod volume;
 pub mod wal;
 
 pub use blocks::{BlockInfo, BlockKey, Blocks, NewBlock};
 pub use disk::{BlockInfos, Changes, Opened, PendingSnapshot, RowSource, Store, StoreConfig};
 pub use error::Error;
 pub use fatal::Fatal;
+pub use log::Log;
 pub use membership::{Applied, MembershipRecord, StoredMembership};
 pub use snapshot::{ExportedPart, Incoming, Manifest, Section, SectionKind, SnapshotHandle, Wanted};
 pub use space::{Space, SpaceWatch};

@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{CallError, Dialer, Lane};
+use super::{CallError, Connected, Dialer, Lane, Stream};
 use crate::model::PeerId;
-use crate::network::certificate::PeerCertificate;
 use crate::network::frame::{self, Bounds, FRAME_BYTES_MAX, Frame, GROUP, Kind};
 use crate::network::message::{self, Ping};
 
@@ -64,8 +61,7 @@ impl Connection {
         dialer: &Arc<Dialer>,
         target: PeerId,
         lane: Lane,
-        certificate: PeerCertificate,
-        stream: TlsStream<TcpStream>,
+        Connected { stream, refused }: Connected,
     ) -> Arc<Connection> {
         let (queue, queued) = mpsc::channel(QUEUE_FRAMES_MAX);
         let connection = Arc::new(Connection {
@@ -84,7 +80,7 @@ impl Connection {
                 biased;
                 () = dialer.stop.cancelled() => "this peer is stopping".into(),
                 () = this.closed.cancelled() => "closed".into(),
-                () = dialer.tls.refused().refused(&certificate) => "the peer's certificate is refused".into(),
+                () = refused => "the peer's certificate is refused".into(),
                 reason = this.read(input) => reason,
                 reason = write(output, queued) => reason,
                 reason = this.watch(lane) => reason,
@@ -156,7 +152,7 @@ impl Connection {
         self.waiting.lock().answers.remove(&req);
     }
 
-    async fn read(&self, mut input: ReadHalf<TlsStream<TcpStream>>) -> Arc<str> {
+    async fn read(&self, mut input: ReadHalf<Box<dyn Stream>>) -> Arc<str> {
         let bounds = Bounds { bytes_max: FRAME_BYTES_MAX, idle_max: IDLE_MAX, stall_max: STALL_MAX };
         loop {
             let frame = match frame::read(&mut input, bounds).await {
@@ -208,7 +204,7 @@ impl Connection {
 }
 
 async fn write(
-    output: WriteHalf<TlsStream<TcpStream>>,
+    output: WriteHalf<Box<dyn Stream>>,
     mut queued: mpsc::Receiver<(Frame, OwnedSemaphorePermit)>,
 ) -> Arc<str> {
     let mut output = BufWriter::with_capacity(64 << 10, output);

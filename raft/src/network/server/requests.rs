@@ -4,19 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use crate::codec;
 use crate::model::PeerId;
-use crate::network::certificate::PeerCertificate;
 use crate::network::frame::{self, Bounds, FRAME_BYTES_MAX, Frame, GROUP, Kind};
 use crate::network::message::{self, Failure, FailureCode, Join, Joined, Request};
-use crate::network::tls::Refused;
 
 const REQUESTS_MAX: usize = 512;
 /// Bytes of requests under way on one connection, in units of [`BYTES_UNIT`].
@@ -102,11 +98,14 @@ impl From<codec::Error> for Failure {
     }
 }
 
-/// Serves a peer's connection until it ends, or the peer is refused.
-pub(super) async fn serve(
-    stream: TlsStream<TcpStream>,
-    certificate: &PeerCertificate,
-    refused: &Refused,
+/// Serves a connection on which `from` has shown who it is, until it ends or `refused` is ready.
+///
+/// # Errors
+/// Why it ended, in words.
+pub async fn serve(
+    stream: impl AsyncRead + AsyncWrite,
+    from: PeerId,
+    refused: impl Future<Output = ()>,
     limits: Limits,
     service: &Arc<dyn Service>,
 ) -> Result<(), String> {
@@ -116,14 +115,14 @@ pub(super) async fn serve(
     let under_way = Requests::default();
     tokio::select! {
         biased;
-        () = refused.refused(certificate) => Err(format!("peer {} is refused from now on", certificate.peer)),
-        ended = read_requests(input, certificate.peer, limits, service, answers, &under_way) => ended,
+        () = refused => Err(format!("peer {from} is refused from now on")),
+        ended = read_requests(input, from, limits, service, answers, &under_way) => ended,
         ended = write_answers(output, queued, limits.stall_max) => ended,
     }
 }
 
 async fn read_requests(
-    mut input: ReadHalf<TlsStream<TcpStream>>,
+    mut input: ReadHalf<impl AsyncRead + AsyncWrite>,
     from: PeerId,
     limits: Limits,
     service: &Arc<dyn Service>,
@@ -229,7 +228,7 @@ impl Drop for Requests {
 }
 
 async fn write_answers(
-    output: WriteHalf<TlsStream<TcpStream>>,
+    output: WriteHalf<impl AsyncRead + AsyncWrite>,
     mut queued: mpsc::Receiver<Frame>,
     stall_max: Duration,
 ) -> Result<(), String> {

@@ -1,12 +1,12 @@
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::manifest::{Manifest, Section, SectionKind, put_part};
 use super::{Snapshots, Stored};
+use crate::store::Error;
 use crate::store::blocks::{self, BlockInfo};
 use crate::store::database::Worker;
-use crate::store::{Error, files};
+use crate::store::volume::{File, Mode, Volume};
 
 /// Makes a snapshot of the last checkpoint. Runs on the storage thread, so that the rows stand still meanwhile;
 /// holds one section in memory.
@@ -15,7 +15,7 @@ pub(in crate::store) fn build(worker: &Worker, snapshots: &Snapshots) -> Result<
     let pin = worker.pins.pin();
     let applied = worker.rows.applied().clone();
     let path = snapshots.new_path(applied.next_index());
-    let mut out = Sections::create(&path.with_extension("tmp"))?;
+    let mut out = Sections::create(&*worker.volume, &path.with_extension("tmp"))?;
     let (mut parts, mut listed) = (0, 0);
     worker.rows.for_each_part(|part| {
         worker.pulse();
@@ -23,7 +23,7 @@ pub(in crate::store) fn build(worker: &Worker, snapshots: &Snapshots) -> Result<
         out.make_room(SectionKind::Rows, 10 + part.key.len() + part.bytes.len())?;
         put_part(&mut out.buffer, part)
     })?;
-    for info in blocks::infos(&worker.blocks) {
+    for info in blocks::infos(&*worker.blocks) {
         let info = info?;
         worker.pulse();
         // Blocks sealed later hold what is still in the rows of this checkpoint.
@@ -36,24 +36,25 @@ pub(in crate::store) fn build(worker: &Worker, snapshots: &Snapshots) -> Result<
     let sections = out.finish()?;
     let manifest =
         Manifest { applied, feature_level: Manifest::FEATURE_LEVEL, parts, blocks: listed, sections };
-    files::rename(&path.with_extension("tmp"), &path)?;
-    files::write_atomic(&path.with_extension("manifest"), &manifest.encode()?)?;
-    Stored::open(manifest, path, pin)
+    worker.volume.rename(&path.with_extension("tmp"), &path)?;
+    worker.volume.write_atomic(&path.with_extension("manifest"), &manifest.encode()?)?;
+    Stored::open(&worker.volume, manifest, path, pin)
 }
 
 struct Sections {
-    file: BufWriter<File>,
+    file: Arc<dyn File>,
+    /// The file's length so far.
+    written: u64,
     sections: Vec<Section>,
     kind: SectionKind,
     buffer: Vec<u8>,
 }
 
 impl Sections {
-    fn create(path: &Path) -> Result<Sections, Error> {
-        let file =
-            File::create(path).map_err(|error| Error::io(format!("creating {}", path.display()), error))?;
+    fn create(volume: &dyn Volume, path: &Path) -> Result<Sections, Error> {
         Ok(Sections {
-            file: BufWriter::new(file),
+            file: volume.open(path, Mode::Create)?,
+            written: 0,
             sections: Vec::new(),
             kind: SectionKind::Rows,
             buffer: Vec::new(),
@@ -73,7 +74,10 @@ impl Sections {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.file.write_all(&self.buffer).map_err(|error| Error::io("writing a snapshot", error))?;
+        self.file
+            .write_all_at(&self.buffer, self.written)
+            .map_err(|error| Error::io("writing a snapshot", error))?;
+        self.written += self.buffer.len() as u64;
         self.sections.push(Section {
             kind: self.kind,
             len: u32::try_from(self.buffer.len()).unwrap_or(u32::MAX),
@@ -85,9 +89,7 @@ impl Sections {
 
     fn finish(mut self) -> Result<Vec<Section>, Error> {
         self.end_section()?;
-        let failed = |error: std::io::Error| Error::io("writing a snapshot", error);
-        let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.sync_all().map_err(failed)?;
+        self.file.sync().map_err(|error| Error::io("writing a snapshot", error))?;
         Ok(self.sections)
     }
 }

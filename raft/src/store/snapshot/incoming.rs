@@ -1,6 +1,4 @@
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +9,8 @@ use super::SnapshotHandle;
 use super::manifest::{Manifest, Section, SectionKind, read_infos};
 use crate::store::blocks::{self, BlockInfo, Blocks, NewBlock, Pin};
 use crate::store::database::Database;
-use crate::store::{BlockKey, Error, files};
+use crate::store::volume::{File, Mode, Volume};
+use crate::store::{BlockKey, Error};
 
 /// Blocks gathered before they are written.
 const BUFFERED_BYTES_MAX: usize = 1 << 20;
@@ -38,6 +37,7 @@ pub enum Wanted {
 pub struct Incoming {
     manifest: Arc<Manifest>,
     inner: Arc<Mutex<Inner>>,
+    database: Arc<Database>,
 }
 
 struct Inner {
@@ -51,7 +51,7 @@ struct Inner {
     buffered: Vec<NewBlock>,
     buffered_bytes: usize,
     path: PathBuf,
-    file: Arc<File>,
+    file: Arc<dyn File>,
     database: Arc<Database>,
     pin: Option<(Pin, OwnedMutexGuard<()>)>,
 }
@@ -60,7 +60,7 @@ struct Inner {
 pub(in crate::store) struct Received {
     manifest: Arc<Manifest>,
     path: PathBuf,
-    file: Arc<File>,
+    file: Arc<dyn File>,
     blocks: Blocks,
     _pin: (Pin, OwnedMutexGuard<()>),
 }
@@ -72,8 +72,8 @@ impl Received {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
-    pub(super) fn file(&self) -> &File {
-        &self.file
+    pub(super) fn file(&self) -> &dyn File {
+        &*self.file
     }
     pub(super) fn blocks(&self) -> &Blocks {
         &self.blocks
@@ -81,11 +81,15 @@ impl Received {
 }
 
 /// Removes what was received of a snapshot that the state has passed.
-pub(in crate::store) fn remove_if_older(dir: &Path, next_index: u64) -> Result<(), Error> {
-    let manifest = files::read(&dir.join("manifest"))?.map(|bytes| Manifest::decode(&bytes));
+pub(in crate::store) fn remove_if_older(
+    volume: &dyn Volume,
+    dir: &Path,
+    next_index: u64,
+) -> Result<(), Error> {
+    let manifest = volume.read(&dir.join("manifest"))?.map(|bytes| Manifest::decode(&bytes));
     match manifest {
         Some(Ok(manifest)) if manifest.id() > next_index => Ok(()),
-        _ => files::remove_dir(dir),
+        _ => volume.remove_dir(dir),
     }
 }
 
@@ -94,15 +98,17 @@ impl Incoming {
     pub(in crate::store) async fn begin(
         manifest: Manifest,
         dir: PathBuf,
+        volume: Arc<dyn Volume>,
         database: Arc<Database>,
         only: OwnedMutexGuard<()>,
     ) -> Result<Incoming, Error> {
         let manifest = Arc::new(manifest);
         let inner = {
-            let manifest = Arc::clone(&manifest);
-            blocking(move || Inner::begin(manifest, &dir, database, only)).await?
+            let (manifest, database) = (Arc::clone(&manifest), Arc::clone(&database));
+            blocking(&Arc::clone(&database), move || Inner::begin(manifest, &dir, &*volume, database, only))
+                .await?
         };
-        Ok(Incoming { manifest, inner: Arc::new(Mutex::new(inner)) })
+        Ok(Incoming { manifest, inner: Arc::new(Mutex::new(inner)), database })
     }
 
     /// What is being received.
@@ -155,14 +161,15 @@ impl Incoming {
         work: impl FnOnce(&mut Inner) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || work(&mut inner.lock())).await
+        blocking(&self.database, move || work(&mut inner.lock())).await
     }
 }
 
 async fn blocking<T: Send + 'static>(
+    database: &Database,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
+    match database.blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(Error::io("receiving a snapshot", std::io::Error::other(error))),
     }
@@ -176,6 +183,7 @@ impl Inner {
     fn begin(
         manifest: Arc<Manifest>,
         dir: &Path,
+        volume: &dyn Volume,
         database: Arc<Database>,
         only: OwnedMutexGuard<()>,
     ) -> Result<Inner, Error> {
@@ -183,20 +191,14 @@ impl Inner {
         let pin = database.pins().pin();
         let encoded = manifest.encode()?;
         let path = dir.join("rows.part");
-        if files::read(&dir.join("manifest"))?.as_deref() != Some(&encoded) {
-            files::remove_dir(dir)?;
-            files::create_dir(dir)?;
-            files::write_atomic(&dir.join("manifest"), &encoded)?;
+        if volume.read(&dir.join("manifest"))?.as_deref() != Some(&encoded) {
+            volume.remove_dir(dir)?;
+            volume.create_dir(dir)?;
+            volume.write_atomic(&dir.join("manifest"), &encoded)?;
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
+        let file = volume.open(&path, Mode::Update)?;
         let offsets: Vec<_> = manifest.offsets().collect();
-        let have = offsets.iter().map(|(offset, section)| is_whole(&file, *offset, *section)).collect();
+        let have = offsets.iter().map(|(offset, section)| is_whole(&*file, *offset, *section)).collect();
         Ok(Inner {
             manifest,
             offsets,
@@ -206,7 +208,7 @@ impl Inner {
             buffered: Vec::new(),
             buffered_bytes: 0,
             path,
-            file: Arc::new(file),
+            file,
             database,
             pin: Some((pin, only)),
         })
@@ -264,7 +266,7 @@ impl Inner {
         self.database.run_blocking(move |worker| {
             let mut stored = Vec::with_capacity(infos.len());
             for info in infos {
-                let known = blocks::info(&worker.blocks, &info.key)?;
+                let known = blocks::info(&*worker.blocks, &info.key)?;
                 let same = known.is_some_and(|known| known.digest == info.digest);
                 if same {
                     worker.deletions.cancel(&info.key);
@@ -319,7 +321,7 @@ impl Inner {
         if !self.wanted(1)?.is_empty() {
             return Err(Error::Refused("the snapshot is not complete".to_string()));
         }
-        self.file.sync_all().map_err(failed)?;
+        self.file.sync().map_err(failed)?;
         self.database.run_blocking(|worker| worker.sync())?;
         let pin =
             self.pin.take().ok_or_else(|| Error::Refused("the snapshot was finished before".to_string()))?;
@@ -343,7 +345,7 @@ impl Drop for Inner {
     }
 }
 
-fn is_whole(file: &File, offset: u64, section: Section) -> bool {
+fn is_whole(file: &dyn File, offset: u64, section: Section) -> bool {
     let mut bytes = vec![0; section.len as usize];
     file.read_exact_at(&mut bytes, offset).is_ok() && crc32fast::hash(&bytes) == section.crc
 }

@@ -1,14 +1,12 @@
 //! Puts a snapshot in the state's place, in steps; a crash after any of them leaves the old state or the new one,
 //! whole. All run on the storage thread.
 
-use std::fs::File;
-use std::io::Write;
-
 use super::manifest::{SectionKind, read_infos, read_parts};
 use super::{Manifest, SnapshotHandle, Snapshots, Source, Stored};
+use crate::store::Error;
 use crate::store::blocks::{self, BlockInfo, NewBlock};
 use crate::store::database::Worker;
-use crate::store::{Error, files};
+use crate::store::volume::Mode;
 
 /// How much is written between flushes, so that little of it is in memory.
 const FLUSH_BYTES: usize = 32 << 20;
@@ -72,7 +70,7 @@ fn put_if_lacking(worker: &mut Worker, handle: &SnapshotHandle, info: &BlockInfo
 }
 
 fn is_stored(worker: &Worker, info: &BlockInfo) -> Result<bool, Error> {
-    Ok(blocks::info(&worker.blocks, &info.key)?.is_some_and(|known| known.digest == info.digest))
+    Ok(blocks::info(&*worker.blocks, &info.key)?.is_some_and(|known| known.digest == info.digest))
 }
 
 /// Second step: reads the state from the new generation, before anything depends on it.
@@ -89,7 +87,7 @@ pub(in crate::store) fn load<T>(
         let info = info?;
         worker.pulse();
         // As it is stored here: another peer's may be encoded otherwise.
-        blocks::info(&worker.blocks, &info.key)?
+        blocks::info(&*worker.blocks, &info.key)?
             .ok_or_else(|| Error::corrupt("a snapshot", format!("block {:?} is missing", info.key)))
     });
     read(&mut worker.rows.iter_generation(generation), &mut listed)
@@ -118,7 +116,7 @@ pub(in crate::store) fn switch(
     let mut unnamed = Vec::new();
     {
         let mut named = listed(handle).peekable();
-        for info in blocks::infos(&worker.blocks) {
+        for info in blocks::infos(&*worker.blocks) {
             worker.pulse();
             let key = info?.key;
             while let Some(Ok(info)) = named.peek()
@@ -147,18 +145,18 @@ pub(in crate::store) fn adopt(
     let path = snapshots.new_path(manifest.id());
     let pin = worker.pins.pin();
     match &handle.source {
-        Source::Received(received) => files::rename(received.path(), &path)?,
+        Source::Received(received) => worker.volume.rename(received.path(), &path)?,
         Source::Stored { .. } => {
             let aside = path.with_extension("tmp");
             let failed = |error| Error::io(format!("writing {}", aside.display()), error);
-            let mut file = File::create(&aside).map_err(failed)?;
+            let file = worker.volume.open(&aside, Mode::Create)?;
             for (offset, section) in manifest.offsets() {
-                file.write_all(&handle.section(offset, section)?).map_err(failed)?;
+                file.write_all_at(&handle.section(offset, section)?, offset).map_err(failed)?;
             }
-            file.sync_all().map_err(failed)?;
-            files::rename(&aside, &path)?;
+            file.sync().map_err(failed)?;
+            worker.volume.rename(&aside, &path)?;
         }
     }
-    files::write_atomic(&path.with_extension("manifest"), &manifest.encode()?)?;
-    Stored::open(Manifest::clone(manifest), path, pin)
+    worker.volume.write_atomic(&path.with_extension("manifest"), &manifest.encode()?)?;
+    Stored::open(&worker.volume, Manifest::clone(manifest), path, pin)
 }

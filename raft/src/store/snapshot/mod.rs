@@ -13,8 +13,6 @@ mod install;
 mod manifest;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -29,10 +27,12 @@ pub(super) use install::{adopt, load, switch, write_generation};
 pub use manifest::{Manifest, Section, SectionKind};
 
 use super::blocks::{Blocks, Pin, Pins};
-use super::{BlockKey, Error, files};
+use super::volume::{File, Mode, Volume};
+use super::{BlockKey, Error};
 
 /// The snapshots in a directory: the current one, and older ones that somebody still reads.
 pub(super) struct Snapshots {
+    volume: Arc<dyn Volume>,
     dir: PathBuf,
     next_file: AtomicU64,
     state: Mutex<Live>,
@@ -48,7 +48,8 @@ struct Live {
 pub(crate) struct Stored {
     manifest: Arc<Manifest>,
     rows: PathBuf,
-    file: File,
+    file: Arc<dyn File>,
+    volume: Arc<dyn Volume>,
     superseded: AtomicBool,
     _pin: Pin,
 }
@@ -93,7 +94,7 @@ impl SnapshotHandle {
         }
         let mut bytes = vec![0; len];
         let file = match &self.source {
-            Source::Stored { snapshot, .. } => &snapshot.file,
+            Source::Stored { snapshot, .. } => &*snapshot.file,
             Source::Received(received) => received.file(),
         };
         file.read_exact_at(&mut bytes, offset).map_err(|error| Error::io("reading a snapshot", error))?;
@@ -131,15 +132,21 @@ impl std::fmt::Debug for SnapshotHandle {
 
 impl Snapshots {
     /// Finds the newest whole snapshot that is not newer than the checkpoint, and removes whatever else there is.
-    pub(super) fn open(dir: PathBuf, next_index: u64, pins: &Arc<Pins>) -> Result<Snapshots, Error> {
-        files::create_dir(&dir)?;
-        let names = files::list(&dir)?;
+    pub(super) fn open(
+        volume: &Arc<dyn Volume>,
+        dir: PathBuf,
+        next_index: u64,
+        pins: &Arc<Pins>,
+    ) -> Result<Snapshots, Error> {
+        volume.create_dir(&dir)?;
+        let names = volume.list(&dir)?;
         let mut found: Option<(String, Manifest)> = None;
         for name in names.iter().filter_map(|name| name.strip_suffix(".manifest")) {
-            let bytes = files::read(&dir.join(format!("{name}.manifest")))?.unwrap_or_default();
+            let bytes = volume.read(&dir.join(format!("{name}.manifest")))?.unwrap_or_default();
             let Ok(manifest) = Manifest::decode(&bytes) else { continue };
-            let rows = std::fs::metadata(dir.join(format!("{name}.rows")));
-            let whole = rows.is_ok_and(|rows| rows.len() == manifest.file_bytes());
+            let rows = volume.open(&dir.join(format!("{name}.rows")), Mode::Read).ok();
+            let bytes = rows.and_then(|rows| rows.len().ok());
+            let whole = bytes == Some(manifest.file_bytes());
             if whole
                 && manifest.id() <= next_index
                 && found.as_ref().is_none_or(|(_, best)| best.id() <= manifest.id())
@@ -154,13 +161,15 @@ impl Snapshots {
             let number = stem.split('-').nth(1).and_then(|number| number.parse::<u64>().ok());
             next_file = next_file.max(number.map_or(0, |number| number + 1));
             if Some(stem) != keep.as_deref() {
-                files::remove_file(&dir.join(name))?;
+                volume.remove_file(&dir.join(name))?;
             }
         }
-        let snapshots = Snapshots { dir, next_file: AtomicU64::new(next_file), state: Mutex::default() };
+        let volume = Arc::clone(volume);
+        let next_file = AtomicU64::new(next_file);
+        let snapshots = Snapshots { volume, dir, next_file, state: Mutex::default() };
         if let Some((name, manifest)) = found {
             let rows = snapshots.dir.join(format!("{name}.rows"));
-            snapshots.set_current(Stored::open(manifest, rows, pins.pin())?);
+            snapshots.set_current(Stored::open(&snapshots.volume, manifest, rows, pins.pin())?);
         }
         Ok(snapshots)
     }
@@ -200,10 +209,10 @@ impl Snapshots {
 }
 
 impl Stored {
-    fn open(manifest: Manifest, rows: PathBuf, pin: Pin) -> Result<Stored, Error> {
-        let file =
-            File::open(&rows).map_err(|error| Error::io(format!("opening {}", rows.display()), error))?;
-        Ok(Stored { manifest: Arc::new(manifest), rows, file, superseded: AtomicBool::new(false), _pin: pin })
+    fn open(volume: &Arc<dyn Volume>, manifest: Manifest, rows: PathBuf, pin: Pin) -> Result<Stored, Error> {
+        let (file, volume) = (volume.open(&rows, Mode::Read)?, Arc::clone(volume));
+        let (manifest, superseded) = (Arc::new(manifest), AtomicBool::new(false));
+        Ok(Stored { manifest, rows, file, volume, superseded, _pin: pin })
     }
 
     pub(super) fn manifest(&self) -> &Arc<Manifest> {
@@ -215,8 +224,8 @@ impl Drop for Stored {
     fn drop(&mut self) {
         if *self.superseded.get_mut() {
             // What cannot be removed now is at the next start.
-            let _ = files::remove_file(&self.rows.with_extension("manifest"));
-            let _ = files::remove_file(&self.rows);
+            let _ = self.volume.remove_file(&self.rows.with_extension("manifest"));
+            let _ = self.volume.remove_file(&self.rows);
         }
     }
 }

@@ -153,6 +153,7 @@ impl Wal {
         let mut log = Log { raft_log, tail: Tail::default() };
         check_format(&mut log.raft_log, &config.dir)?;
         check_complete(&log.raft_log, &config.dir)?;
+        sync_files(&config.dir)?;
         let state = log.state();
         if expected == Expected::Nothing && (state.vote.is_some() || state.last.is_some()) {
             return Err(Error::Refused(format!(
@@ -421,6 +422,18 @@ fn check_format(raft_log: &mut RaftLog<Types>, dir: &Path) -> Result<(), Error> 
         }
         None => Err(Error::corrupt(format!("the log in {}", dir.display()), "it does not say its format")),
     }
+}
+
+/// Makes durable what the log holds. A process that was killed leaves records that are written but not synced: what is
+/// read of them counts from now on, as a vote given or an entry stored, and must outlast a loss of power too.
+fn sync_files(dir: &Path) -> Result<(), Error> {
+    for name in files::list(dir)?.iter().filter(|name| name.ends_with(".wal")) {
+        let path = dir.join(name);
+        std::fs::File::open(&path)
+            .and_then(|file| file.sync_data())
+            .map_err(|error| Error::io(format!("syncing {}", path.display()), error))?;
+    }
+    files::sync_dir(dir)
 }
 
 /// The crate finds gaps between files and between entries, but not that the first files are gone.
