@@ -34,8 +34,8 @@ impl LogStore {
     }
 
     #[cfg(test)]
-    pub(super) fn wal(&self) -> &Arc<Wal> {
-        &self.wal
+    pub(super) fn log(&self) -> Arc<dyn Log> {
+        Arc::clone(&self.wal)
     }
 
     async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {

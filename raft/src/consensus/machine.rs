@@ -22,7 +22,8 @@ use crate::replica::Replica;
 use crate::series;
 use crate::state::{LoadError, State};
 use crate::store::{
-    Applied, BlockInfos, Changes, Error, Log, MembershipRecord, RowSource, SnapshotHandle, Store, StoredMembership,
+    Applied, BlockInfos, Changes, Error, Log, MembershipRecord, RowSource, SnapshotHandle, Store,
+    StoredMembership,
 };
 
 /// Entries and bytes that are applied under one lock.

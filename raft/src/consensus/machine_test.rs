@@ -217,7 +217,7 @@ async fn what_was_applied_since_the_last_snapshot_is_known_after_a_restart() {
     assert!(before.entries == 20 && before.bytes > 20 * 64, "{before:?}");
     drop(parts);
     let parts = open_in(dir.path(), Expected::Log, UpkeepConfig::default()).await;
-    parts.machine.count_log(parts.log.wal()).await.unwrap();
+    parts.machine.count_log(parts.log.log()).await.unwrap();
     assert_eq!(parts.machine.core().since().1, before);
 }
 
