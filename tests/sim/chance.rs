@@ -4,6 +4,9 @@
 //! a seed they get the seed's: [`getrandom`] stands in this program before the system's. All other threads get the
 //! system's.
 
+// The one function of the C library that is replaced has a raw signature.
+#![allow(unsafe_code)]
+
 use std::cell::RefCell;
 use std::io::Read;
 

@@ -253,12 +253,12 @@ impl Nemesis {
                 self.later(500..4000, Undo::Calm(any));
             }
             Fault::BrokenDisk => {
-                let plan =
-                    FaultPlan { fails_after: Some((self.chance.random_range(0..40), kind)), slow_ms: 0 };
-                if self.chance.random_bool(0.5) {
-                    world.hosts[&any].log.set_plan(plan);
-                } else {
-                    world.hosts[&any].medium.set_plan(plan);
+                let after = self.chance.random_range(0..40);
+                let plan = |fault| FaultPlan { fails_after: Some((after, fault)), slow_ms: 0 };
+                match self.chance.random_range(0..4) {
+                    0 => world.hosts[&any].log.set_plan(plan(DiskFault::Panic)),
+                    1 => world.hosts[&any].log.set_plan(plan(DiskFault::Eio)),
+                    _ => world.hosts[&any].medium.set_plan(plan(DiskFault::Eio)),
                 }
             }
             Fault::FullDisk => {
