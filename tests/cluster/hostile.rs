@@ -118,7 +118,6 @@ async fn a_script_costs_its_own_sample_whatever_it_does() {
     for (name, _) in good {
         goes_on(&plane, "web01", name).await;
     }
-    // A script that says it is unreachable would be a lie about the others.
     for _ in 0..3 {
         goes_on(&plane, "web01", "plain").await;
     }
