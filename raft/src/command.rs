@@ -2,11 +2,12 @@
 //! [`Outcome`]. Variants are only ever appended (`raft/DESIGN.md`).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Action, Actor, Capabilities, CheckOutput, FailureKind, Kind, Name, OnFailure, OutputChunk, PeerId,
+    Action, Actor, Capabilities, CheckOutput, FailureKind, File, Kind, Name, OnFailure, OutputChunk, PeerId,
     PeerRole, RequestId, RunId, Scope, SeriesKey, Settings, Spec, Target, TaskId, Timestamp,
 };
 use crate::series::SeriesId;
@@ -153,7 +154,21 @@ pub enum Command {
         /// Where other peers reach it now.
         peer_addr: String,
     },
+    /// Replaces the content of one file, and leaves what else it carries; creates it where there is none. See
+    /// [`FILE_CHURN`].
+    PutFile {
+        /// Its name.
+        name: Name,
+        /// Its content.
+        file: File,
+        /// What must be true of the present object.
+        expect: Expect,
+    },
 }
+
+/// A content that stood for less than this when [`Command::PutFile`] replaces it leaves neither a version nor an event:
+/// what programs write all the time must not push out what people wrote.
+pub const FILE_CHURN: Duration = Duration::from_secs(60);
 
 /// One change of a configuration object.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -392,6 +407,13 @@ pub enum Reply {
     Peer(PeerId),
     /// For each report, whether it was taken.
     Reports(Vec<bool>),
+    /// What [`Command::PutFile`] did.
+    File {
+        /// Created, updated, or unchanged.
+        effect: Effect,
+        /// The file's version now.
+        version: u64,
+    },
 }
 
 /// What one change did.

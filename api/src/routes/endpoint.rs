@@ -211,6 +211,14 @@ impl Endpoint {
         self
     }
 
+    /// A body that is taken as it is.
+    pub(crate) fn takes(mut self, media: &str) -> Endpoint {
+        let body = RequestBodyBuilder::new().required(Some(Required::True));
+        let body = body.content(media, ContentBuilder::new().schema(None::<RefOr<Schema>>).build());
+        self.operation.request_body = Some(RefOr::T(body.build()));
+        self
+    }
+
     /// An answer of JSON.
     pub(crate) fn answers<T: ToSchema>(mut self, status: u16, description: &str) -> Endpoint {
         let schema = self.reference::<T>();

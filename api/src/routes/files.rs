@@ -1,7 +1,9 @@
 //! What files have beside the routes of all kinds: their content as it is, and older versions.
 
-use rscaler_raft::model::{Kind, Spec};
-use warp::http::{HeaderValue, header};
+use rscaler_raft::command::{Command, Effect, Expect, Reply};
+use rscaler_raft::model::{File, Kind, Spec};
+use rscaler_raft::state::State;
+use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Reply as _;
 
 use super::endpoint::{Answer, Endpoint};
@@ -24,6 +26,17 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/files/{name}/content", Access::VIEWER, "Gives a file's bytes", content)
             .query("version", "An older version that is kept.")
             .answers_as(200, "The bytes.", "application/octet-stream"),
+        Endpoint::put("/api/v1/files/{name}/content", Access::ADMIN, "Writes a file's bytes", put)
+            .describe(
+                "The body is the content as it is. Labels and description stay; a file that is not there is created. This is the \
+                 way for programs that write often: a content that stood for less than a minute leaves neither a version nor an \
+                 event when it is replaced so.",
+            )
+            .guarded()
+            .header("If-None-Match", "`*`: only if there is none yet.")
+            .takes("application/octet-stream")
+            .answers_nothing(201, "It is created; `Location` says where.")
+            .answers_nothing(204, "It is replaced, or was so already; `ETag` is its version."),
     ]
 }
 
@@ -32,7 +45,7 @@ async fn versions(request: Request) -> Answer {
     let query = request.query()?;
     let kept = request.ctx.handle().read(|state| {
         state.object(Kind::File, &name)?;
-        Some(state.file_versions(&name).map(|(version, row)| (version, row.clone())).collect::<Vec<_>>())
+        Some(state.file_versions(&name).collect::<Vec<_>>())
     });
     let kept = kept.ok_or_else(|| missing(Kind::File, &name))?;
     let items = kept.into_iter().map(|(version, row)| FileVersion {
@@ -42,6 +55,38 @@ async fn versions(request: Request) -> Answer {
         sha256: sha256_hex(&row.content),
     });
     reply::paged(query, items)
+}
+
+async fn put(mut request: Request) -> Answer {
+    let name = request.name(0, Kind::File)?;
+    request.query()?.finish()?;
+    let expect = request.guard()?.expect();
+    let content = request.bytes(File::BYTES_MAX).await?;
+    let file = File { content: content[..].into() };
+    let command = Command::PutFile { name: name.clone(), file, expect };
+    let (effect, version) = match request.submit(0, command).await {
+        Ok(Reply::File { effect, version }) => (effect, version),
+        Ok(other) => return Err(Problem::internal(&format!("an unexpected reply: {other:?}"))),
+        Err(problem) => return Err(unmet(problem, expect)),
+    };
+    // Whoever reads here next finds it.
+    let seen =
+        |state: &State| state.object(Kind::File, &name).filter(|file| file.meta.version >= version).map(drop);
+    request.ctx.wait_for(seen).await;
+    let mut response = reply::tagged(reply::no_content()?, version);
+    if effect == Effect::Created {
+        *response.status_mut() = StatusCode::CREATED;
+        response = reply::located(response, &format!("/api/v1/files/{name}"));
+    }
+    Ok(response)
+}
+
+/// The answer of HTTP to `If-None-Match: *` where there is a file.
+fn unmet(mut problem: Problem, expect: Expect) -> Problem {
+    if expect == Expect::Absent && problem.status == 409 && problem.code == "conflict" {
+        problem.status = StatusCode::PRECONDITION_FAILED.as_u16();
+    }
+    problem
 }
 
 async fn content(request: Request) -> Answer {

@@ -3,7 +3,7 @@
 //! | file | endpoints |
 //! | --- | --- |
 //! | `resources` | `GET POST /api/v1/{kind}`, `GET PUT PATCH DELETE /api/v1/{kind}/{name}`, `POST /api/v1/apply` |
-//! | `files` | `GET /api/v1/files/{name}/versions`, `/content` |
+//! | `files` | `GET /api/v1/files/{name}/versions`, `GET PUT /api/v1/files/{name}/content` |
 //! | `nodes` | `GET PUT DELETE /api/v1/nodes/{name}/host-keys`, `GET /api/v1/nodes/{name}/checks`, `GET /api/v1/checks` |
 //! | `samples` | `GET /api/v1/series`, `GET /api/v1/clusters/{name}/counters/{counter}/samples` and of nodes and JVMs, `POST /samples` |
 //! | `act` | `POST /api/v1/clusters/{name}/run`, `/nodes/{name}/run` |

@@ -38,11 +38,15 @@ pub(crate) fn paged<T: Serialize>(mut query: Query, items: impl IntoIterator<Ite
 
 /// JSON of a configuration object, with its ETag.
 pub(crate) fn object(status: StatusCode, body: &impl Serialize, version: u64) -> Answer {
-    let mut response = json(status, body)?;
+    Ok(tagged(json(status, body)?, version))
+}
+
+/// With a version as ETag.
+pub(crate) fn tagged(mut response: Response, version: u64) -> Response {
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    Ok(response)
+    response
 }
 
 /// JSON, with where it can be found from now on.

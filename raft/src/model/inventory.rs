@@ -61,6 +61,7 @@ pub enum HostKeyPolicy {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct File {
     /// The newest content; at most [`File::BYTES_MAX`].
+    #[serde(with = "crate::codec::bytes")]
     pub content: Arc<[u8]>,
 }
 

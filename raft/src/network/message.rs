@@ -4,8 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{DeserializeOwned, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::frame::Kind;
 use crate::codec::{self, FormatKind};
@@ -194,33 +194,8 @@ impl fmt::Debug for Joined {
 }
 
 /// Shared bytes that are encoded at once, not one by one.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Blob(pub Arc<[u8]>);
-
-impl Serialize for Blob {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Blob {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Blob, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Blob;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Blob, E> {
-                Ok(Blob(bytes.into()))
-            }
-            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Blob, E> {
-                Ok(Blob(bytes.into()))
-            }
-        }
-        deserializer.deserialize_bytes(Bytes)
-    }
-}
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob(#[serde(with = "codec::bytes")] pub Arc<[u8]>);
 
 impl fmt::Debug for Blob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

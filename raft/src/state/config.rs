@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{FileVersion, Notice, State, validate};
+use super::{Notice, State, validate};
 use crate::command::{Change, Changed, Effect, Expect, FieldError, Outcome, Rejection, RejectionKind, Reply};
 use crate::model::{
-    Actor, ClusterSelector, Counter, EventKind, File, HostKeyPolicy, Kind, MaintenanceWindow, Meta, Name,
-    Node, Object, Role, Spec, SshProfile, Timestamp, Token, Trigger,
+    Actor, ClusterSelector, Counter, EventKind, HostKeyPolicy, Kind, MaintenanceWindow, Meta, Name, Node,
+    Object, Role, Spec, SshProfile, Token, Trigger,
 };
 
 /// Changes in one command.
@@ -274,8 +274,8 @@ impl State {
             Some(object) => {
                 self.index_object(name, object);
                 self.objects.insert(key.clone(), (**object).clone());
-                if let Spec::File(file) = &object.spec {
-                    self.keep_file_version(name, object.meta.version, file, object.meta.updated);
+                if let Some(before) = before {
+                    self.keep_file_version(name, before);
                 }
             }
             None => {
@@ -286,15 +286,6 @@ impl State {
         self.object_changed(key, before, after);
         self.record(actor.clone(), event, format!("{kind} `{name}` was {did}"));
         self.notify(Notice::Object(*kind, name.clone()));
-    }
-
-    fn keep_file_version(&mut self, name: &Name, version: u64, file: &File, at: Timestamp) {
-        self.file_versions
-            .insert((name.clone(), version), FileVersion { at, content: Arc::clone(&file.content) });
-        let kept = File::VERSIONS_MAX as u64;
-        if version > kept {
-            self.file_versions.remove(&(name.clone(), version - kept));
-        }
     }
 
     /// Deletes what belongs to an object that is gone.
@@ -309,16 +300,7 @@ impl State {
                 self.forget_checks(|(_, counter)| counter == name);
                 self.series.remove_counter(name.as_str());
             }
-            Kind::File => {
-                let versions: Vec<_> = self
-                    .file_versions
-                    .range((name.clone(), 0)..=(name.clone(), u64::MAX))
-                    .map(|(key, _)| key.clone())
-                    .collect();
-                for key in versions {
-                    self.file_versions.remove(&key);
-                }
-            }
+            Kind::File => self.forget_file_versions(name),
             _ => {}
         }
     }
@@ -498,13 +480,6 @@ impl State {
         }
     }
 
-    /// A file's kept versions, oldest first.
-    pub fn file_versions(&self, name: &Name) -> impl Iterator<Item = (u64, &Arc<FileVersion>)> {
-        self.file_versions
-            .range((name.clone(), 0)..=(name.clone(), u64::MAX))
-            .map(|((_, version), row)| (*version, row))
-    }
-
     /// The keys recorded for a node's host, in OpenSSH's public form.
     pub fn host_keys(&self, node: &Name) -> Vec<String> {
         self.host_keys.get(node).map_or_else(Vec::new, |keys| (**keys).clone())
@@ -516,7 +491,11 @@ impl State {
     }
 }
 
-fn check_expectation(key: &(Kind, Name), before: Option<&Object>, expect: Expect) -> Result<(), Rejection> {
+pub(super) fn check_expectation(
+    key: &(Kind, Name),
+    before: Option<&Object>,
+    expect: Expect,
+) -> Result<(), Rejection> {
     let (kind, name) = key;
     match (expect, before) {
         (Expect::Any, _) | (Expect::Absent, None) | (Expect::Present, Some(_)) => Ok(()),

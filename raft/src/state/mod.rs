@@ -4,13 +4,14 @@
 //! unordered map; time enters with [`Command::Tick`] and with samples. A bad command is a [`Rejection`], the
 //! same on every peer. Decisions are made here: triggers, who collects a node, who executes a task.
 //!
-//! One file per area: `config` (objects), `samples` (samples and checks), `triggers`, `runs` and `tasks`,
+//! One file per area: `config` (objects), `files` (their versions), `samples` (samples and checks), `triggers`, `runs` and `tasks`,
 //! `sessions` (who is alive, who does what), `peers` (who belongs), `clock` (what passes with time), `events`.
 
 mod clock;
 mod config;
 mod digest;
 mod events;
+mod files;
 mod keys;
 mod notice;
 mod peers;
@@ -135,6 +136,7 @@ pub struct FileVersion {
     /// When it was put, on the replicated wall clock.
     pub at: Timestamp,
     /// The content.
+    #[serde(with = "codec::bytes")]
     pub content: std::sync::Arc<[u8]>,
 }
 
@@ -284,6 +286,7 @@ impl State {
             Command::SetPeerRole { peer, role } => self.set_peer_role(actor, *peer, *role),
             Command::RemovePeer(peer) => self.remove_peer(actor, *peer),
             Command::MovePeer { peer, peer_addr } => self.move_peer(*peer, peer_addr),
+            Command::PutFile { name, file, expect } => self.put_file(index, actor, name, file, *expect),
             Command::ChangeSettings(settings) => self.change_settings(actor, settings),
             // The machine that applies compares; state does not change.
             Command::VerifyDigest { .. } => Ok(Reply::Done),

@@ -1,0 +1,106 @@
+//! Files: contents that programs write again and again, and the versions that are kept.
+
+use std::sync::Arc;
+
+use super::config::check_expectation;
+use super::{FileVersion, Notice, State};
+use crate::command::{Effect, Expect, FILE_CHURN, FieldError, Outcome, Rejection, RejectionKind, Reply};
+use crate::model::{Actor, EventKind, File, Kind, Meta, Name, Object, Spec};
+
+impl State {
+    /// Puts one file's content. Nothing refers to a content, so nothing else has to be looked at.
+    pub(super) fn put_file(
+        &mut self,
+        index: u64,
+        actor: &Actor,
+        name: &Name,
+        file: &File,
+        expect: Expect,
+    ) -> Outcome {
+        let key = (Kind::File, name.clone());
+        let before = self.objects.get(&key);
+        check_expectation(&key, before.map(|object| &**object), expect)?;
+        if file.content.len() > File::BYTES_MAX {
+            return Err(too_large(name));
+        }
+        let now = self.globals.clock.wall;
+        let Some(before) = before else {
+            let meta = Meta { version: 1, uid: index, created: now, updated: now, ..Meta::default() };
+            self.objects.insert(key, Object { meta, spec: Spec::File(file.clone()) });
+            self.file_put(actor, name, EventKind::Created(Kind::File, name.clone()), "created");
+            return Ok(Reply::File { effect: Effect::Created, version: 1 });
+        };
+        if matches!(&before.spec, Spec::File(present) if present == file) {
+            return Ok(Reply::File { effect: Effect::Unchanged, version: before.meta.version });
+        }
+        // The clock may have been set back: then a content counts as new.
+        let has_stood =
+            i128::from(now.0) - i128::from(before.meta.updated.0) >= FILE_CHURN.as_millis() as i128;
+        if has_stood {
+            let before = Arc::clone(before);
+            self.keep_file_version(name, &before);
+            self.file_put(actor, name, EventKind::Updated(Kind::File, name.clone()), "changed");
+        } else {
+            self.notify(Notice::Object(Kind::File, name.clone()));
+        }
+        let object = self.objects.get_mut(&key).expect("it was there a few lines above");
+        object.spec = Spec::File(file.clone());
+        object.meta.version += 1;
+        object.meta.updated = now;
+        Ok(Reply::File { effect: Effect::Updated, version: object.meta.version })
+    }
+
+    fn file_put(&mut self, actor: &Actor, name: &Name, event: EventKind, did: &str) {
+        self.record(actor.clone(), event, format!("file `{name}` was {did}"));
+        self.notify(Notice::Object(Kind::File, name.clone()));
+    }
+
+    /// Keeps the content of a file that is about to be replaced; nothing for other objects.
+    pub(super) fn keep_file_version(&mut self, name: &Name, before: &Object) {
+        let Spec::File(file) = &before.spec else { return };
+        let version = FileVersion { at: before.meta.updated, content: Arc::clone(&file.content) };
+        self.file_versions.insert((name.clone(), before.meta.version), version);
+        // The present content is one of those that are kept.
+        while self.older_versions(name).count() >= File::VERSIONS_MAX {
+            let Some(oldest) = self.older_versions(name).next().map(|(version, _)| version) else { break };
+            self.file_versions.remove(&(name.clone(), oldest));
+        }
+    }
+
+    pub(super) fn forget_file_versions(&mut self, name: &Name) {
+        let versions: Vec<u64> = self.older_versions(name).map(|(version, _)| version).collect();
+        for version in versions {
+            self.file_versions.remove(&(name.clone(), version));
+        }
+    }
+
+    fn older_versions(&self, name: &Name) -> impl Iterator<Item = (u64, &Arc<FileVersion>)> {
+        self.file_versions
+            .range((name.clone(), 0)..=(name.clone(), u64::MAX))
+            .map(|((_, version), row)| (*version, row))
+    }
+
+    /// A file's kept versions, oldest first; the last is what it holds now.
+    pub fn file_versions(&self, name: &Name) -> impl Iterator<Item = (u64, FileVersion)> {
+        let present = self.object(Kind::File, name).and_then(|object| match &object.spec {
+            Spec::File(file) => {
+                let content = Arc::clone(&file.content);
+                Some((object.meta.version, FileVersion { at: object.meta.updated, content }))
+            }
+            _ => None,
+        });
+        let newest = present.as_ref().map_or(0, |(version, _)| *version);
+        // A peer that was older kept the present content among the rows.
+        let older = self.older_versions(name).filter(move |(version, _)| *version < newest);
+        older.map(|(version, row)| (version, (**row).clone())).chain(present)
+    }
+}
+
+fn too_large(name: &Name) -> Rejection {
+    let detail = format!("at most {} bytes", File::BYTES_MAX);
+    Rejection {
+        kind: RejectionKind::Invalid,
+        message: format!("file `{name}`: /content: {detail}"),
+        fields: vec![FieldError { document: 0, pointer: "/content".to_string(), detail }],
+    }
+}
