@@ -38,6 +38,7 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("renew_every", "how often this peer says that it is alive"),
     ("tasks_max", "tasks that this peer runs at once"),
     ("grace", "how long a planned stop may take"),
+    ("requests_per_second", "requests that one token may make, in the long run; twice as many at once"),
     ("ssh_connect_timeout", "how long a TCP connection to a node may take"),
     ("ssh_login_timeout", "how long the SSH handshake, and then the login, may take"),
     ("ssh_keepalive", "how long a node may be silent before it is asked for a sign of life"),
@@ -73,6 +74,8 @@ pub struct Config {
     pub tasks_max: u32,
     /// How long a planned stop may take: 1 s to 1 h.
     pub grace: Duration,
+    /// Requests of one token a second, in the long run: 1 to 10 million.
+    pub requests_per_second: u32,
     /// Bounds of connections to nodes.
     pub ssh: crate::ssh::Options,
 }

@@ -140,6 +140,10 @@ impl Layers {
             _ => Err(format!("`{text}` is not a number from 1 to 10000")),
         });
         let grace = self.within("grace", second, second * 3600).unwrap_or(second * 30);
+        let requests_per_second = self.parse("requests_per_second", |text| match text.parse() {
+            Ok(requests @ 1..=10_000_000) => Ok(requests),
+            _ => Err(format!("`{text}` is not a number from 1 to 10000000")),
+        });
         let mut ssh = crate::ssh::Options::default();
         let times = [
             ("ssh_connect_timeout", &mut ssh.connect_timeout, ms(100), second * 300),
@@ -169,6 +173,7 @@ impl Layers {
             renew_every,
             tasks_max: tasks_max.unwrap_or(64),
             grace,
+            requests_per_second: requests_per_second.unwrap_or(500),
             ssh,
         })
     }

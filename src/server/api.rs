@@ -36,6 +36,7 @@ pub(super) struct Bound {
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     url: String,
+    limits: Limits,
 }
 
 impl Bound {
@@ -52,7 +53,12 @@ impl Bound {
             None if secure => Some(server_config(&own_certificate(config, address, &url)?)?),
             None => None,
         };
-        Ok(Bound { listener, tls, url })
+        let limits = Limits {
+            requests_per_second: config.requests_per_second,
+            requests_burst: config.requests_per_second * 2,
+            ..limits()
+        };
+        Ok(Bound { listener, tls, url, limits })
     }
 
     /// Where clients reach it.
@@ -67,7 +73,7 @@ impl Bound {
             join_tokens: Arc::new(AuthorityTokens(peer.authority().to_vec())),
             readiness: vec![Arc::new(Disk(peer.space()))],
         };
-        let context = context::Context::new(handle, hooks, limits());
+        let context = context::Context::new(handle, hooks, self.limits);
         context.metrics().register(|registry| registry.register_collector(Box::new(OwnMetrics(metrics))));
         Serving { server: Server::on(self.listener, self.tls, context) }
     }
