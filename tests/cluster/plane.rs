@@ -296,6 +296,12 @@ impl Peer {
         rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).unwrap();
     }
 
+    /// The process, while it runs.
+    #[allow(dead_code, reason = "the load programs ask for it")]
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.process.is_some()
     }

@@ -17,7 +17,6 @@ const TASKS_MS: u64 = 60_000;
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
-    pub(crate) seed: u64,
     pub(crate) problem: Option<String>,
     pub(crate) world_ms: u64,
     pub(crate) faults: usize,
@@ -168,7 +167,6 @@ fn run_here(seed: u64, plan: Plan) -> Report {
     let (frames, lost) = world.net.figures();
     let (events, digest) = trace::end();
     Report {
-        seed,
         world_ms: clock::now(),
         faults: nemesis.done.len(),
         terms: world.checks.terms(),

@@ -69,7 +69,6 @@ const NOTICE_MS: u64 = 150;
 pub(crate) struct Execution {
     pub(crate) peer: u64,
     pub(crate) attempt: u32,
-    pub(crate) begun: u64,
     /// When it last did something.
     pub(crate) acted: u64,
     /// When it was over, by its end or the process's.
@@ -105,7 +104,7 @@ impl Ledger {
             ));
         }
         trace::told(&format!("task {task} attempt {attempt} begins on {peer}"));
-        executions.push(Execution { peer, attempt, begun: now, acted: now, ended: None, is_done: false });
+        executions.push(Execution { peer, attempt, acted: now, ended: None, is_done: false });
         executions.len() - 1
     }
 

@@ -194,16 +194,6 @@ impl World {
         self.look();
     }
 
-    /// Lets time pass, without anything else.
-    pub(crate) fn pass(&mut self, ms: u64) {
-        for _ in 0..ms {
-            if self.problem.is_some() {
-                return;
-            }
-            self.step();
-        }
-    }
-
     /// Waits until something holds; it is a problem where it does not in time.
     pub(crate) fn until(&mut self, what: &str, ms_max: u64, holds: impl Fn(&World) -> bool) {
         for _ in 0..ms_max {

@@ -1,0 +1,381 @@
+//! Row B: samples. 500 hosts with 20 push counters each make 10,000 series, with a sample every 10 s, each host with an
+//! offset of its own. The first 50 hosts' earlier samples go in first and are not timed; then all as fast as they are
+//! taken, prepared beforehand, over two connections.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::Asked;
+use crate::http::Http1;
+use crate::plane::Plane;
+use crate::process::{Usage, disk_bytes, load_average};
+use crate::table::{Table, quantile};
+use crate::wait::until;
+
+const HOSTS: usize = 500;
+const OLD_HOSTS: usize = 50;
+const STEP_MS: i64 = 10_000;
+const SAMPLES_A_REQUEST: usize = 2000;
+const CONNECTIONS: usize = 2;
+const HOUR_MS: i64 = 3_600_000;
+const QUERIES: usize = 30;
+/// How long the peers may take to seal heads and to write a checkpoint.
+const SETTLED_MAX: Duration = Duration::from_secs(180);
+
+/// What the twenty counters of a host are.
+const COUNTERS: [Shape; 20] = [
+    Shape::Percent,
+    Shape::Percent,
+    Shape::Percent,
+    Shape::Walk,
+    Shape::Walk,
+    Shape::Load,
+    Shape::Load,
+    Shape::Load,
+    Shape::Megabytes,
+    Shape::Megabytes,
+    Shape::Bytes,
+    Shape::Bytes,
+    Shape::Bytes,
+    Shape::Operations,
+    Shape::Heap,
+    Shape::Collections,
+    Shape::Threads,
+    Shape::Uptime,
+    Shape::Constant,
+    Shape::Constant,
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Shape {
+    Percent,
+    Walk,
+    Load,
+    Megabytes,
+    Bytes,
+    Operations,
+    Heap,
+    Collections,
+    Threads,
+    Uptime,
+    Constant,
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn even(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Near enough to normal, mean 0, deviation 1.
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.even()).sum::<f64>() - 6.0
+    }
+}
+
+/// One series' values, one after the other.
+struct Source {
+    shape: Shape,
+    random: Random,
+    at: f64,
+    rate: f64,
+}
+
+impl Source {
+    fn new(shape: Shape, seed: u64) -> Source {
+        let mut random = Random(seed.wrapping_mul(7_919) + 1);
+        let start = random.even();
+        let at = match shape {
+            Shape::Percent | Shape::Walk => 20.0 + 60.0 * start,
+            Shape::Load => 2.0 * start,
+            Shape::Megabytes => 4_000.0 + (8_000.0 * start).round(),
+            Shape::Bytes => (1e11 * start).round(),
+            Shape::Operations => (1e6 * start).round(),
+            Shape::Heap => 2e8,
+            Shape::Collections | Shape::Threads => 80.0,
+            Shape::Uptime => 1e6,
+            Shape::Constant => 8_192.0,
+        };
+        Source { shape, random, at, rate: 1e5 * (1.0 + 9.0 * start) }
+    }
+
+    fn next(&mut self) -> f64 {
+        let noise = self.random.normal();
+        let cents = |value: f64| (value * 100.0).round() / 100.0;
+        match self.shape {
+            Shape::Percent | Shape::Walk => {
+                self.at = (self.at + 1.5 * noise).clamp(0.0, 100.0);
+                cents(self.at)
+            }
+            Shape::Load => {
+                self.at = (self.at + 0.05 * noise).max(0.0);
+                cents(self.at)
+            }
+            Shape::Megabytes => {
+                self.at += (3.0 * noise).round();
+                self.at
+            }
+            Shape::Bytes => {
+                self.at += (self.rate * (1.0 + 0.2 * noise)).max(0.0).round();
+                self.at
+            }
+            Shape::Operations => {
+                self.at += (40.0 + 6.0 * noise).max(0.0).round();
+                self.at
+            }
+            Shape::Heap => {
+                self.at += 4e6 + (3e5 * noise).round();
+                if self.at > 1.5e9 {
+                    self.at = 2e8;
+                }
+                self.at
+            }
+            Shape::Collections => {
+                self.at += f64::from(self.random.even() < 0.1);
+                self.at
+            }
+            Shape::Threads => {
+                self.at += f64::from(self.random.even() < 0.05) - f64::from(self.random.even() < 0.05);
+                self.at
+            }
+            Shape::Uptime => {
+                self.at += 10.0;
+                self.at
+            }
+            Shape::Constant => self.at,
+        }
+    }
+}
+
+/// Requests of a piece of time, ready to be sent, and how many samples they hold.
+struct Piece {
+    bodies: Vec<Vec<u8>>,
+    samples: usize,
+}
+
+/// Makes samples of some hosts in the order of time: requests hold whole steps of whole hosts.
+struct Fleet {
+    sources: Vec<Vec<Source>>,
+    hosts: std::ops::Range<usize>,
+}
+
+impl Fleet {
+    fn new(hosts: std::ops::Range<usize>, seed: u64) -> Fleet {
+        let sources = hosts
+            .clone()
+            .map(|host| {
+                let place = |c: usize| seed + (host * COUNTERS.len() + c) as u64;
+                COUNTERS.iter().enumerate().map(|(c, shape)| Source::new(*shape, place(c))).collect()
+            })
+            .collect();
+        Fleet { sources, hosts }
+    }
+
+    fn piece(&mut self, from: i64, steps: i64) -> Piece {
+        let mut bodies = Vec::new();
+        let mut body = String::new();
+        let (mut held, mut samples) = (0, 0);
+        for step in 0..steps {
+            for (place, host) in self.hosts.clone().enumerate() {
+                // Each host has its own moment within the step.
+                let t = from + step * STEP_MS + (host as i64 * 7919) % STEP_MS;
+                for (c, source) in self.sources[place].iter_mut().enumerate() {
+                    body.push_str(if held == 0 { "{\"samples\":[" } else { "," });
+                    let value = source.next();
+                    let _ = write!(
+                        body,
+                        "{{\"counter\":\"c{c:02}\",\"node\":\"h{host:03}\",\"t\":{t},\"v\":{value}}}"
+                    );
+                    held += 1;
+                    samples += 1;
+                }
+                if held >= SAMPLES_A_REQUEST {
+                    body.push_str("]}");
+                    bodies.push(std::mem::take(&mut body).into_bytes());
+                    held = 0;
+                }
+            }
+        }
+        if held > 0 {
+            body.push_str("]}");
+            bodies.push(body.into_bytes());
+        }
+        Piece { bodies, samples }
+    }
+}
+
+async fn send(plane: &Plane, addr: &str, piece: Piece) {
+    let bodies = Arc::new(piece.bodies);
+    // Two connections with their own halves of the hosts would drift apart: both take the next request instead.
+    let next = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let senders: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let (bodies, next) = (Arc::clone(&bodies), Arc::clone(&next));
+            let (addr, token) = (addr.to_string(), plane.token.clone());
+            tokio::spawn(async move {
+                let mut http = Http1::connect(&addr, &token).await.unwrap();
+                let (mut accepted, mut dropped) = (0, 0);
+                loop {
+                    let place = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some(body) = bodies.get(place) else { return (accepted, dropped) };
+                    let answer =
+                        http.call("POST", "/api/v1/samples", "application/json", body).await.unwrap();
+                    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+                    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+                    accepted += answer["accepted"].as_u64().unwrap() as usize;
+                    dropped += answer["dropped"].as_u64().unwrap() as usize;
+                }
+            })
+        })
+        .collect();
+    let (mut accepted, mut dropped) = (0, 0);
+    for sender in senders {
+        let (a, d) = sender.await.unwrap();
+        accepted += a;
+        dropped += d;
+    }
+    assert_eq!((accepted, dropped), (piece.samples, 0), "every sample is taken");
+}
+
+pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
+    let plane = Plane::start(3).await;
+    let pids: Vec<u32> = plane.peers.iter().filter_map(|peer| peer.pid()).collect();
+    define(&plane).await;
+    let addr = plane.peers[plane.leader().await].api.clone();
+    let now = jiff::Timestamp::now().as_millisecond();
+    let hours = asked.hours as i64;
+    let begin = now - hours * HOUR_MS - STEP_MS;
+
+    let mut total = 0;
+    let mut old = Fleet::new(0..OLD_HOSTS, 1);
+    for hour in 0..3 * hours {
+        let piece = old.piece(begin - (3 * hours - hour) * HOUR_MS, HOUR_MS / STEP_MS);
+        total += piece.samples;
+        send(&plane, &addr, piece).await;
+    }
+    let mut all = Fleet::new(0..HOSTS, 2);
+    let mut usage = Usage::default();
+    let (mut seconds, mut timed) = (0.0, 0);
+    for quarter in 0..4 * hours {
+        let piece = all.piece(begin + quarter * HOUR_MS / 4, HOUR_MS / 4 / STEP_MS);
+        timed += piece.samples;
+        let (before, began) = (Usage::of(&pids), Instant::now());
+        send(&plane, &addr, piece).await;
+        seconds += began.elapsed().as_secs_f64();
+        let used = Usage::of(&pids).since(before);
+        usage.cpu += used.cpu;
+        usage.written += used.written;
+        usage.rss_mb = used.rss_mb;
+    }
+    total += timed;
+    let millions = timed as f64 / 1e6;
+    table.at_most("B", "ingest: CPU per million samples", &[usage.cpu / millions], "s", 0.9);
+    table.note("B", "ingest: samples", &[timed as f64 / seconds], "/s");
+    table.note(
+        "B",
+        "ingest: written to disk by all three",
+        &[usage.written as f64 / timed as f64],
+        "B a sample",
+    );
+    table.at_most("I", "memory of a peer at 10,000 series, after ingest", &[usage.rss_mb / 3.0], "MB", 60.0);
+
+    queries(&plane, &addr, begin, hours, &pids, table).await;
+    settle(&plane, &pids).await;
+    let of = |part: &str| -> Vec<f64> {
+        plane.peers.iter().map(|peer| disk_bytes(&peer.data.join(part)) as f64 / total as f64).collect()
+    };
+    table.at_most("B", "disk: data and index, a copy", &of("state"), "B a sample", 1.0);
+    table.note("B", "disk: log kept beside", &of("wal"), "B a sample");
+    let rss = Usage::of(&pids).rss_mb / 3.0;
+    table.note("I", "memory of a peer at 10,000 series, settled", &[rss], "MB");
+    println!("   load average {}", load_average());
+}
+
+async fn define(plane: &Plane) {
+    let mut documents = vec![json!({"kind": "cluster", "name": "fleet"})];
+    for (c, _) in COUNTERS.iter().enumerate() {
+        let name = format!("c{c:02}");
+        documents.push(json!({"kind": "counter", "name": name, "type": "push", "interval": "10s", "clusters": ["fleet"]}));
+    }
+    for host in 0..HOSTS {
+        let name = format!("h{host:03}");
+        documents.push(json!({"kind": "node", "name": name, "cluster": "fleet", "hostname": "127.0.0.1"}));
+    }
+    plane.post("apply", Value::Array(documents)).await.unwrap();
+}
+
+async fn queries(plane: &Plane, addr: &str, begin: i64, hours: i64, pids: &[u32], table: &mut Table) {
+    let mut http = Http1::connect(addr, &plane.token).await.unwrap();
+    let (first, end) = (begin - 3 * hours * HOUR_MS, begin + hours * HOUR_MS);
+    let mut ask =
+        async |name: &str, paths: &[String], points_min: usize, table: &mut Table, aim: Option<f64>| {
+            let before = Usage::of(pids);
+            let mut times = Vec::new();
+            for round in paths.chunks(paths.len() / QUERIES) {
+                let began = Instant::now();
+                for path in round {
+                    let answer = http.call("GET", path, "", &[]).await.unwrap();
+                    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+                    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+                    let points = answer["series"][0]["points"].as_array().map_or(0, Vec::len);
+                    assert!(points >= points_min, "{path}: {points} points");
+                }
+                times.push(began.elapsed().as_secs_f64() * 1e3);
+            }
+            let cpu = Usage::of(pids).since(before).cpu * 1e3 / QUERIES as f64;
+            times.sort_by(f64::total_cmp);
+            let work = format!("query {name}: CPU");
+            match aim {
+                Some(aim) => table.at_most("B", &work, &[cpu], "ms", aim),
+                None => table.note("B", &work, &[cpu], "ms"),
+            }
+            table.note("B", &format!("query {name}: p50"), &[quantile(&times, 0.5)], "ms");
+            table.note("B", &format!("query {name}: p99"), &[quantile(&times, 0.99)], "ms");
+        };
+    // Each query is shifted by a second, so that no answer can be kept.
+    let one: Vec<String> = (0..QUERIES as i64)
+        .map(|q| {
+            let (from, to) = (first + q * 1000, end + q * 1000);
+            format!("/api/v1/nodes/h{q:03}/counters/c00/samples?from={from}&to={to}&step=1m")
+        })
+        .collect();
+    ask("of one series, all its time", &one, (4 * hours * 60 - 2) as usize, table, None).await;
+    let many: Vec<String> = (0..QUERIES as i64)
+        .flat_map(|q| {
+            ["c00", "c10"].map(|counter| {
+                let (from, to) = (begin + q * 1000, end + q * 1000);
+                format!("/api/v1/clusters/fleet/counters/{counter}/samples?from={from}&to={to}&step=60s&across=avg")
+            })
+        })
+        .collect();
+    ask("of 1,000 series", &many, (hours * 60 - 2) as usize, table, Some(12.0)).await;
+}
+
+/// Waits until the peers have nothing more to do: a few seconds without work to speak of, after a checkpoint's time.
+async fn settle(plane: &Plane, pids: &[u32]) {
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    let last = std::cell::Cell::new(f64::INFINITY);
+    let began = Instant::now();
+    until("the peers to settle", SETTLED_MAX * 2, || async {
+        let before = Usage::of(pids);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        last.set(Usage::of(pids).since(before).cpu);
+        // Heartbeats and ticks of three peers stay below this.
+        if last.get() < 1.0 || began.elapsed() > SETTLED_MAX { Ok(()) } else { Err(last.get()) }
+    })
+    .await;
+    assert!(plane.peers.len() == 3);
+}
