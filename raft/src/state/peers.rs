@@ -124,7 +124,7 @@ impl State {
             self.globals.revoked.insert(row.certificate_serial.clone());
             self.globals_changed.set();
         }
-        self.drop_peer_session(peer);
+        self.retire_session(peer);
         self.record(actor.clone(), EventKind::PeerRemoved(peer), format!("peer {peer} is removed"));
         self.notify(Notice::Peer(peer));
         Ok(Reply::Done)

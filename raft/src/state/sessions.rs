@@ -59,7 +59,8 @@ impl State {
     pub(super) fn renew_session(&mut self, peer: PeerId, epoch: u64) -> Outcome {
         let expires = self.globals.clock.elapsed + SESSION_TTL;
         match self.sessions.get(&peer) {
-            Some(session) if session.epoch == epoch => {
+            // A peer that was removed keeps its session no longer than it lasts.
+            Some(session) if session.epoch == epoch && self.peers.contains(&peer) => {
                 if (session.expires != expires || session.extended)
                     && let Some(session) = self.sessions.get_mut(&peer)
                 {
@@ -101,6 +102,10 @@ impl State {
             return;
         }
         for peer in over {
+            if !self.peers.contains(&peer) {
+                self.end_session(peer, "it was removed");
+                continue;
+            }
             self.record(
                 Actor::System,
                 EventKind::PeerLost(peer),
@@ -133,6 +138,17 @@ impl State {
 
     pub(super) fn drop_peer_session(&mut self, peer: PeerId) {
         self.end_session(peer, "it was removed");
+        self.rebalance();
+        self.dispatch();
+    }
+
+    /// A peer that is removed gets no new work and no renewal. What it does goes to others when its session has run out,
+    /// and no sooner: it may not have heard of its removal yet.
+    pub(super) fn retire_session(&mut self, peer: PeerId) {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            session.draining = true;
+        }
+        self.notify(Notice::Session(peer));
         self.rebalance();
         self.dispatch();
     }

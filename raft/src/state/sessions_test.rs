@@ -212,12 +212,33 @@ fn join_tokens_are_good_once_and_for_a_while() {
 }
 
 #[test]
+fn a_removed_peer_keeps_its_tasks_until_its_session_runs_out() {
+    let mut driver = Driver::with_peers(2);
+    driver.fleet(&["web01"]);
+    driver.run_on_web(command(|action| action.on_executor_loss = OnExecutorLoss::Retry));
+    driver.begin(1);
+    let before = driver.task(1).executor.unwrap();
+    driver.apply(Command::RemovePeer(before.peer)).unwrap();
+    driver.alive.remove(&before.peer);
+    let renew = Command::RenewSession { peer: before.peer, epoch: before.session };
+    assert_eq!(driver.apply(renew).unwrap_err().kind, RejectionKind::Stale);
+    assert!(!homes(&driver).contains(&before.peer.0), "its nodes are collected by others at once");
+    driver.pass(1_999);
+    assert_eq!(driver.task(1).executor.map(|executor| executor.session), Some(before.session));
+    driver.pass(1);
+    assert!(driver.state.session(before.peer).is_none());
+    let after = driver.task(1).executor.unwrap();
+    assert_ne!(after.peer, before.peer);
+    assert_eq!(driver.events(|kind| matches!(kind, EventKind::PeerLost(_))).len(), 0);
+}
+
+#[test]
 fn a_removed_peer_is_refused_and_its_number_not_used_again() {
     let mut driver = Driver::with_peers(2);
     driver.apply(Command::RecordCertificate { peer: PeerId(2), serial: vec![4, 2] }).unwrap();
     driver.alive.remove(&PeerId(2));
     driver.apply(Command::RemovePeer(PeerId(2))).unwrap();
-    assert!(driver.state.is_revoked(&[4, 2]) && driver.state.session(PeerId(2)).is_none());
+    assert!(driver.state.is_revoked(&[4, 2]));
     driver.restart();
     driver.apply(Command::CreateJoinToken { hash: [1; 32], ttl_ms: 1000, role: PeerRole::Voter }).unwrap();
     let again = Command::AdmitPeer {
