@@ -45,6 +45,10 @@ pub(crate) fn acknowledged_before_sync_is_found() {
     is_found("acknowledged-before-sync", "power", 19..=40, LOST);
 }
 
+pub(crate) fn vote_not_synced_is_found() {
+    is_found("vote-not-synced", "elections", 1..=40, LOST);
+}
+
 pub(crate) fn any_attempt_reports_is_found() {
     is_found(
         "any-attempt-reports",

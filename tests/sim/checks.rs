@@ -10,9 +10,8 @@ use super::peer::Host;
 /// What was seen so far.
 #[derive(Default)]
 pub(crate) struct Checks {
-    /// Who led in which term, and in which of its processes. In one term leadership goes to higher peers alone: votes are
-    /// ordered by term and then by peer, and so are the positions of entries.
-    leaders: BTreeMap<u64, BTreeMap<u64, u64>>,
+    /// Who led in which term, and in which of its processes.
+    leaders: BTreeMap<u64, (u64, u64)>,
     /// Every entry that some peer has applied.
     committed: BTreeMap<u64, (LogPosition, u32)>,
     /// By peer: which of its processes, how far its entries are compared, how far it had applied.
@@ -41,13 +40,10 @@ impl Checks {
         let Some(inside) = host.inside() else { return Ok(()) };
         let leadership = *inside.handle.leadership().borrow();
         if leadership.is_local() {
-            let leaders = self.leaders.entry(leadership.term).or_default();
-            if let Some((higher, _)) = leaders.last_key_value().filter(|(last, _)| **last > host.id)
-                && !leaders.contains_key(&host.id)
-            {
-                return Err(format!("peers {higher} and {} both lead in term {}", host.id, leadership.term));
+            let (peer, starts) = *self.leaders.entry(leadership.term).or_insert((host.id, host.starts));
+            if peer != host.id {
+                return Err(format!("peers {peer} and {} both lead in term {}", host.id, leadership.term));
             }
-            let starts = *leaders.entry(host.id).or_insert(host.starts);
             if starts != host.starts {
                 return Err(format!(
                     "peer {} was started again and leads on in term {}",

@@ -76,6 +76,9 @@ fn run_one(args: &[String]) -> ExitCode {
         eprintln!("there is no such bug, or none at all in a program that is built for release");
         return ExitCode::from(2);
     }
+    if let Ok(filter) = std::env::var("SIM_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
     let report = scenario::run(seed, plan);
     println!("{}", report.line());
     match report.problem {

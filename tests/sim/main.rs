@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! cargo nextest run --test sim                 the short runs
-//! cargo test --test sim -- run --seed 7        one run, exactly as it went before; SIM_TRACE=1 tells what happens
+//! cargo test --test sim -- run --seed 7        one run, exactly as it went before; SIM_TRACE=1 tells what
+//!                                              happens, SIM_LOG=debug what peers say
 //! scripts/torture --simulation --minutes 60     many runs
 //! ```
 #![allow(clippy::unwrap_used, missing_docs)]

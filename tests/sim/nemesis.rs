@@ -115,6 +115,13 @@ impl Nemesis {
             .map(|host| host.id)
             .collect();
         for host in failed {
+            if let Some(process) = &world.hosts[&host].process {
+                trace::told(&format!(
+                    "peer {host} stops: {:?} {:?}",
+                    process.fatal.reason(),
+                    process.refused.lock()
+                ));
+            }
             world.kill(host, false);
             self.later(500..3000, Undo::Start(host));
         }

@@ -289,8 +289,12 @@ impl Inner {
                 let number = frame.kind.map_or_else(|number| number, |kind| kind as u16);
                 let (client, server) = (connection.client, connection.server);
                 trace::event(&format!("frame {client} {server} {} {number}", to.is_client), &frame.body);
-                if let Some(end) = self.ends.get(&to) {
-                    let _ = end.send(frame);
+                let host = if to.is_client { client } else { server };
+                match self.ends.get(&to) {
+                    Some(end) => drop(end.send(frame)),
+                    // A machine that started again says that it knows no such connection.
+                    None if self.ports.contains_key(&host) => self.post(to.other(), Parcel::Closed),
+                    None => {}
                 }
             }
             Parcel::Closed => {

@@ -104,10 +104,11 @@ impl Plan {
 const POWER: &[(Fault, u32)] = &[(Fault::PowerLoss, 3), (Fault::PowerLossOfAll, 1), (Fault::KillLeader, 1)];
 const ELECTIONS: &[(Fault, u32)] = &[
     (Fault::PowerLoss, 6),
+    (Fault::SlowDisk, 5),
     (Fault::CutLeaderOff, 3),
-    (Fault::Split, 3),
-    (Fault::Storm, 2),
-    (Fault::Transfer, 3),
+    (Fault::KillLeader, 3),
+    (Fault::Split, 2),
+    (Fault::Transfer, 2),
 ];
 const SESSIONS: &[(Fault, u32)] = &[
     (Fault::Kill, 4),

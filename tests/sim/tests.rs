@@ -14,6 +14,7 @@ pub(crate) const ALL: &[Test] = &[
     ("five_peers_survive_too", five_peers),
     ("the_same_seed_is_the_same_run", same_seed),
     ("a_write_acknowledged_before_it_is_synced_is_found", bugs::acknowledged_before_sync_is_found),
+    ("a_vote_that_is_not_synced_is_found", bugs::vote_not_synced_is_found),
     ("a_report_of_any_attempt_is_found", bugs::any_attempt_reports_is_found),
     ("a_request_that_is_done_twice_is_found", bugs::not_deduplicated_is_found),
     ("a_log_purged_past_the_checkpoint_is_found", bugs::purged_past_checkpoint_is_found),

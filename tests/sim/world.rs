@@ -258,11 +258,15 @@ impl World {
     /// Starts the process of a host.
     pub(crate) fn start(&mut self, host: u64) {
         let common = Arc::clone(&self.common);
+        // What a peer writes down of the others while it runs.
+        let known: Vec<u64> =
+            self.hosts.values().filter(|h| !h.is_gone && h.id != host).map(|h| h.id).collect();
         if let Some(host) = self.hosts.get_mut(&host)
             && host.process.is_none()
             && !host.is_gone
         {
             trace::told(&format!("start {}", host.id));
+            host.seeds = known;
             host.start(&common);
         }
     }

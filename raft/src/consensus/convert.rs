@@ -1,8 +1,9 @@
 //! Between openraft's types and ours, which are what is stored and sent.
 
+use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, Membership, RaftTypeConfig};
 
-use super::types::{LogPosition, Payload, PeerAddress, TypeConfig};
+use super::types::{LeaderId, LogPosition, Payload, PeerAddress, TypeConfig};
 use crate::codec::{self, FormatKind};
 use crate::store::wal::{Record, Vote};
 use crate::store::{Applied, MembershipRecord, StoredMembership};
@@ -10,29 +11,28 @@ use crate::store::{Applied, MembershipRecord, StoredMembership};
 /// The schema of a membership in the log.
 const MEMBERSHIP_SCHEMA: u16 = 1;
 
-type Leader = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
+pub(crate) type Term = <LeaderId as RaftLeaderId>::Committed;
 pub(crate) type Entry = <TypeConfig as RaftTypeConfig>::Entry;
-pub(crate) type LogId = openraft::LogId<Leader>;
-pub(crate) type RaftVote = openraft::Vote<Leader>;
-pub(crate) type RaftMembership = openraft::StoredMembership<Leader, u64, PeerAddress>;
-pub(crate) type SnapshotMeta = openraft::SnapshotMeta<Leader, u64, PeerAddress>;
+pub(crate) type LogId = openraft::LogId<Term>;
+pub(crate) type RaftVote = openraft::Vote<LeaderId>;
+pub(crate) type RaftMembership = openraft::StoredMembership<Term, u64, PeerAddress>;
+pub(crate) type SnapshotMeta = openraft::SnapshotMeta<Term, u64, PeerAddress>;
 
 impl From<LogId> for LogPosition {
     fn from(id: LogId) -> LogPosition {
-        let leader = id.committed_leader_id();
-        LogPosition { term: leader.term, peer: leader.node_id, index: id.index() }
+        LogPosition { term: **id.committed_leader_id(), index: id.index() }
     }
 }
 
 impl From<LogPosition> for LogId {
     fn from(position: LogPosition) -> LogId {
-        LogId::new(Leader { term: position.term, node_id: position.peer }, position.index)
+        LogId::new(Term::new(position.term), position.index)
     }
 }
 
 impl From<RaftVote> for Vote {
     fn from(vote: RaftVote) -> Vote {
-        Vote { term: vote.leader_id.term, peer: vote.leader_id.node_id, committed: vote.committed }
+        Vote { term: vote.leader_id.term, peer: vote.leader_id.voted_for, committed: vote.committed }
     }
 }
 

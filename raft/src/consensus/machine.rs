@@ -34,8 +34,7 @@ const ENTRY_BYTES: usize = 64;
 const COUNT_BYTES_MAX: usize = 1 << 20;
 
 /// A snapshot in openraft's form.
-pub(super) type Snapshot =
-    openraft::Snapshot<openraft::impls::leader_id_adv::LeaderId<u64, u64>, u64, PeerAddress, SnapshotHandle>;
+pub(super) type Snapshot = openraft::Snapshot<convert::Term, u64, PeerAddress, SnapshotHandle>;
 
 /// The state machine as openraft uses it.
 pub struct Machine {

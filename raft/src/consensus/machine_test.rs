@@ -62,7 +62,7 @@ async fn log_and_machine_pass_the_storage_suite() {
 }
 
 fn at(index: u64) -> LogPosition {
-    LogPosition { term: 1, peer: 1, index }
+    LogPosition { term: 1, index }
 }
 
 fn entry(index: u64, command: Command) -> Entry {

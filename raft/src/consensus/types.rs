@@ -13,6 +13,8 @@ openraft::declare_raft_types!(
         R = Answer,
         NodeId = u64,
         Node = PeerAddress,
+        // One leader a term, as Raft has it: a peer that votes is bound by its vote until the term ends.
+        LeaderId = LeaderId,
 );
 
 /// An encoded [`Proposal`], in its envelope. Shared, so that log, replication and apply copy nothing.
@@ -63,13 +65,13 @@ pub struct PeerAddress {
     pub addr: String,
 }
 
-/// A place in the log. Ordered as openraft orders log ids.
+pub(crate) type LeaderId = openraft::impls::leader_id_std::LeaderId<u64, u64>;
+
+/// A place in the log. Ordered as openraft orders log ids: one peer leads in a term, so the term names the leader.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct LogPosition {
     /// The leader's term.
     pub term: u64,
-    /// The leader that proposed it.
-    pub peer: u64,
     /// The index.
     pub index: u64,
 }

@@ -395,7 +395,7 @@ mod tests {
     use crate::network::message;
 
     fn position() -> impl Strategy<Value = LogPosition> {
-        (0u64..9, 0u64..9, 0u64..1000).prop_map(|(term, peer, index)| LogPosition { term, peer, index })
+        (0u64..9, 0u64..1000).prop_map(|(term, index)| LogPosition { term, index })
     }
 
     fn content() -> impl Strategy<Value = EntryPayload<Payload, u64, PeerAddress>> {
@@ -422,7 +422,7 @@ mod tests {
         ) {
             let first = prev.map_or(0, |prev| prev.index + 1);
             let entries: Vec<Entry> = contents.into_iter().zip(first..).map(|(payload, index)| Entry {
-                log_id: LogPosition { term: 9, peer: 1, index }.into(),
+                log_id: LogPosition { term: 9, index }.into(),
                 payload,
             }).collect();
             let request = AppendRequest {
@@ -439,8 +439,7 @@ mod tests {
 
     #[test]
     fn entries_with_a_gap_are_refused() {
-        let entry =
-            |index| WireEntry { position: LogPosition { term: 1, peer: 1, index }, content: Content::Blank };
+        let entry = |index| WireEntry { position: LogPosition { term: 1, index }, content: Content::Blank };
         let append = |entries| Append {
             vote: Vote { term: 1, peer: 1, committed: true },
             prev: None,
@@ -456,16 +455,16 @@ mod tests {
     fn golden_bytes() {
         let append = Append {
             vote: Vote { term: 3, peer: 2, committed: true },
-            prev: Some(LogPosition { term: 1, peer: 2, index: 5 }),
+            prev: Some(LogPosition { term: 1, index: 5 }),
             entries: vec![WireEntry {
-                position: LogPosition { term: 3, peer: 2, index: 6 },
+                position: LogPosition { term: 3, index: 6 },
                 content: Content::Normal(Blob(vec![0xaa].into())),
             }],
             committed: None,
         };
         assert_eq!(
             codec::encode_plain(&append),
-            [3, 2, 1, 1, 1, 2, 5, 1, 3, 2, 6, 1, 1, 0xaa, 0],
+            [3, 2, 1, 1, 1, 5, 1, 3, 6, 1, 1, 0xaa, 0],
             "the form of Append is the format: a change needs a new schema"
         );
         let ask = AskVote { vote: Vote { term: 3, peer: 2, committed: false }, last: None, transfer: true };

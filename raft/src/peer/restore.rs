@@ -129,7 +129,7 @@ async fn store_pieces(store: &Store, pieces: &mut mpsc::Receiver<Read1>) -> Resu
 async fn found(ground: &Ground, store: &Store, mut state: State) -> Result<crate::model::PeerId, Error> {
     let index = store.checkpointed().borrow().saturating_sub(1);
     let peer = state.refound(index, &ground.config.name, &ground.addr, &ground.config.api_url);
-    let position = Some(LogPosition { term: 0, peer: peer.0, index });
+    let position = Some(LogPosition { term: 0, index });
     let membership =
         MembershipRecord { voters: vec![[peer.0].into()], peers: [(peer.0, ground.addr.clone())].into() };
     let applied = Applied { position, membership: StoredMembership { position, membership } };

@@ -393,7 +393,7 @@ mod tests {
     }
 
     fn applied(index: u64) -> Applied {
-        Applied { position: Some(LogPosition { term: 1, peer: 1, index }), ..Applied::default() }
+        Applied { position: Some(LogPosition { term: 1, index }), ..Applied::default() }
     }
 
     fn content(rows: &Rows) -> BTreeMap<Vec<u8>, Vec<u8>> {

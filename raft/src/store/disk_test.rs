@@ -16,13 +16,13 @@ use crate::series::{BlockId, Drain, RowChange};
 type Content = (BTreeMap<Vec<u8>, Vec<u8>>, Vec<BlockKey>, Applied);
 
 fn applied(index: u64) -> Applied {
-    let position = Some(LogPosition { term: 1, peer: 1, index });
+    let position = Some(LogPosition { term: 1, index });
     let membership = MembershipRecord { voters: vec![[1, 2].into()], peers: [(1, "a:1".to_string())].into() };
     Applied { position, membership: StoredMembership { position, membership } }
 }
 
 fn purged(index: u64) -> WalState {
-    let position = Some(LogPosition { term: 1, peer: 1, index });
+    let position = Some(LogPosition { term: 1, index });
     WalState { purged: position, last: position, ..WalState::default() }
 }
 

@@ -78,43 +78,41 @@ fn invalid(detail: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, detail.into())
 }
 
-fn write_words(mut out: impl Write, salt: u32, words: [u64; 3]) -> io::Result<usize> {
-    let mut bytes = [0; 28];
-    for (at, word) in words.into_iter().enumerate() {
-        bytes[at * 8..at * 8 + 8].copy_from_slice(&word.to_be_bytes());
+fn write_words<const N: usize>(mut out: impl Write, salt: u32, words: [u64; N]) -> io::Result<usize> {
+    let mut bytes = Vec::with_capacity(N * 8 + 4);
+    for word in words {
+        bytes.extend_from_slice(&word.to_be_bytes());
     }
-    let crc = checksum(salt, &bytes[..24]);
-    bytes[24..].copy_from_slice(&crc.to_be_bytes());
+    let crc = checksum(salt, &bytes);
+    bytes.extend_from_slice(&crc.to_be_bytes());
     out.write_all(&bytes)?;
     Ok(bytes.len())
 }
 
-fn read_words(mut from: impl Read, salt: u32, what: &str) -> io::Result<[u64; 3]> {
-    let mut bytes = [0; 28];
+fn read_words<const N: usize>(mut from: impl Read, salt: u32, what: &str) -> io::Result<[u64; N]> {
+    let mut bytes = vec![0; N * 8 + 4];
     from.read_exact(&mut bytes)?;
-    let crc = u32::from_be_bytes([bytes[24], bytes[25], bytes[26], bytes[27]]);
-    if crc != checksum(salt, &bytes[..24]) {
+    let (words, crc) = bytes.split_at(N * 8);
+    if crc != checksum(salt, words).to_be_bytes() {
         return Err(invalid(format!("the checksum of {what} is wrong")));
     }
-    let mut words = [0; 3];
-    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(chunk);
-        *word = u64::from_be_bytes(eight);
+    let mut read = [0; N];
+    for (word, eight) in read.iter_mut().zip(words.as_chunks().0) {
+        *word = u64::from_be_bytes(*eight);
     }
-    Ok(words)
+    Ok(read)
 }
 
 impl Encode for LogPosition {
     fn encode<W: Write>(&self, out: W) -> io::Result<usize> {
-        write_words(out, POSITION_SALT, [self.term, self.peer, self.index])
+        write_words(out, POSITION_SALT, [self.term, self.index])
     }
 }
 
 impl Decode for LogPosition {
     fn decode<R: Read>(from: R) -> io::Result<Self> {
-        let [term, peer, index] = read_words(from, POSITION_SALT, "a log position")?;
-        Ok(LogPosition { term, peer, index })
+        let [term, index] = read_words(from, POSITION_SALT, "a log position")?;
+        Ok(LogPosition { term, index })
     }
 }
 
@@ -198,13 +196,10 @@ mod tests {
 
     #[test]
     fn formats_are_what_they_were() {
-        let position = LogPosition { term: 1, peer: 2, index: 3 };
+        let position = LogPosition { term: 1, index: 3 };
         let vote = Vote { term: 1, peer: 2, committed: true };
         let entry = Record::Normal(Arc::from(&b"ab"[..]));
-        assert_eq!(
-            encoded(&position),
-            [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 237, 161, 252, 7]
-        );
+        assert_eq!(encoded(&position), [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 3, 69, 152, 192, 148]);
         assert_eq!(
             encoded(&vote),
             [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 222, 208, 232, 67]
@@ -223,7 +218,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_encoded_decodes(term: u64, peer: u64, index: u64, committed: bool, content: Vec<u8>, kind in 0..3) {
-            let position = LogPosition { term, peer, index };
+            let position = LogPosition { term, index };
             prop_assert_eq!(LogPosition::decode(&encoded(&position)[..]).unwrap(), position);
             let vote = Vote { term, peer, committed };
             prop_assert_eq!(Vote::decode(&encoded(&vote)[..]).unwrap(), vote);
@@ -240,14 +235,14 @@ mod tests {
         #[test]
         fn a_flipped_bit_never_looks_like_a_torn_tail(content: Vec<u8>, at: prop::sample::Index, bit in 0u8..8) {
             for mut bytes in [
-                encoded(&LogPosition { term: 3, peer: 1, index: 99 }),
+                encoded(&LogPosition { term: 3, index: 99 }),
                 encoded(&Vote { term: 3, peer: 1, committed: true }),
                 encoded(&Record::Normal(content.clone().into())),
             ] {
                 let at = at.index(bytes.len());
                 bytes[at] ^= 1 << bit;
                 for error in [
-                    LogPosition::decode(&bytes[..]).err().filter(|_| bytes.len() >= 28),
+                    LogPosition::decode(&bytes[..]).err().filter(|_| bytes.len() >= 20),
                     Vote::decode(&bytes[..]).err().filter(|_| bytes.len() >= 28),
                     Record::decode(&bytes[..]).err(),
                 ].into_iter().flatten() {
@@ -260,7 +255,7 @@ mod tests {
         fn a_vote_is_never_read_as_a_position(term: u64, peer: u64, index: u64, committed: bool) {
             let vote = encoded(&Vote { term, peer, committed });
             prop_assert!(LogPosition::decode(&vote[..]).is_err());
-            let position = encoded(&LogPosition { term, peer, index });
+            let position = encoded(&LogPosition { term, index });
             prop_assert!(Vote::decode(&position[..]).is_err());
         }
     }

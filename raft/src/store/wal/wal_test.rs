@@ -20,7 +20,7 @@ fn open(dir: &Path, expected: Expected) -> Result<Wal, Error> {
 }
 
 fn at(term: u64, index: u64) -> LogPosition {
-    LogPosition { term, peer: 1, index }
+    LogPosition { term, index }
 }
 
 fn normal(text: impl Into<Vec<u8>>) -> Record {
