@@ -76,8 +76,8 @@ pub(crate) struct Arrived {
 struct Connection {
     client: u64,
     server: u64,
-    /// Entries of the log are sent one after the other without waiting for answers: their order is what TCP is for. What
-    /// is lost holds up all that follows.
+    /// Entries of the log are sent one after the other without waiting for answers, and a snapshot takes its time: their
+    /// order is what TCP is for. What is lost holds up all that follows, so that somebody finds it out.
     is_ordered: bool,
     /// When the last frame arrives, in each direction; never, where one was lost.
     last_due: [u64; 2],
@@ -343,7 +343,7 @@ impl Wire for SimWire {
                 let connection = Connection {
                     client: self.local,
                     server: target.0,
-                    is_ordered: lane == Lane::Log,
+                    is_ordered: lane != Lane::Control,
                     last_due: [0; 2],
                 };
                 inner.connections.insert(end.connection, connection);

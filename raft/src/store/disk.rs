@@ -118,7 +118,11 @@ impl Store {
         };
         worker.compact_if_large(COMPACT_MINIMUM_BYTES)?;
         let next_index = worker.rows.applied().next_index();
-        let snapshots = Snapshots::open(&volume, config.dir.join("snapshots"), next_index, &worker.pins)?;
+        // A checkpoint may stand on entries that a majority had synced, and this peer not yet: a power cut takes them,
+        // and the log goes on behind the checkpoint.
+        let log_begins = if wal.next_index() < next_index { next_index } else { wal.first_index() };
+        let snapshots_dir = config.dir.join("snapshots");
+        let snapshots = Snapshots::open(&volume, snapshots_dir, log_begins..=next_index, &worker.pins)?;
         let incoming_dir = config.dir.join("incoming");
         snapshot::remove_if_older(&*volume, &incoming_dir, next_index)?;
         let database = Arc::new(Database::start(worker, fatal)?);

@@ -229,6 +229,28 @@ async fn a_state_older_than_the_log_needs_a_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_the_log_does_not_lead_on_from_is_no_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ready(dir.path());
+    fill(&store, 10, 4, 0).await;
+    let snapshot = snapshot_of(&store).await.manifest().id();
+    store.checkpoint(|| changes(20, vec![row(1, b"new".to_vec())])).await.unwrap();
+    drop(store);
+    let current = |first: u64, last: u64| {
+        let position = |index| Some(LogPosition { term: 1, index });
+        let wal = WalState { purged: position(first - 1), last: position(last), ..WalState::default() };
+        match Store::open(&StoreConfig::new(dir.path()), &wal, Fatal::new()).unwrap() {
+            Opened::Ready(store) => store.current_snapshot().map(|snapshot| snapshot.manifest().id()),
+            Opened::NeedsSnapshot { reason, .. } => panic!("{reason}"),
+        }
+    };
+    assert_eq!(snapshot, 11);
+    assert_eq!(current(11, 20), Some(11));
+    // A power cut took the end of the log: the next entry is the 21st.
+    assert_eq!(current(11, 15), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_is_received_piece_by_piece_over_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let giver = ready(&dir.path().join("giver"));

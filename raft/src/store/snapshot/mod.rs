@@ -13,6 +13,7 @@ mod install;
 mod manifest;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -131,11 +132,12 @@ impl std::fmt::Debug for SnapshotHandle {
 }
 
 impl Snapshots {
-    /// Finds the newest whole snapshot that is not newer than the checkpoint, and removes whatever else there is.
+    /// Finds the newest whole snapshot that the log leads on from and that is not newer than the checkpoint: its id is in
+    /// `usable`. Removes whatever else there is.
     pub(super) fn open(
         volume: &Arc<dyn Volume>,
         dir: PathBuf,
-        next_index: u64,
+        usable: RangeInclusive<u64>,
         pins: &Arc<Pins>,
     ) -> Result<Snapshots, Error> {
         volume.create_dir(&dir)?;
@@ -148,7 +150,7 @@ impl Snapshots {
             let bytes = rows.and_then(|rows| rows.len().ok());
             let whole = bytes == Some(manifest.file_bytes());
             if whole
-                && manifest.id() <= next_index
+                && usable.contains(&manifest.id())
                 && found.as_ref().is_none_or(|(_, best)| best.id() <= manifest.id())
             {
                 found = Some((name.to_string(), manifest));
