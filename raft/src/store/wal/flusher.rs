@@ -1,31 +1,125 @@
+//! Syncs: one at a time, each for all who wait when it begins. Whoever writes while none is under way begins it; what comes
+//! meanwhile is begun by a thread of its own, for the log's writer, which tells that a sync is over, must not use the log.
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use raft_log::api::raft_log_writer::RaftLogWriter;
 
-use super::{Completion, Shared};
+use super::{Completion, Log, Shared};
 use crate::store::{Error, Fatal};
+
+/// Whose turn it is. Its lock is never held while the log is used, and taken after the log's where both are.
+pub(super) struct Turns {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    unflushed_bytes: AtomicU64,
+    patience: Duration,
+    fatal: Fatal,
+}
 
 /// Who waits for the next sync.
 #[derive(Default)]
-pub(super) struct Queue {
+struct Queue {
     waiting: Vec<Completion>,
     bytes: u64,
     /// Something wants a sync without waiting for it.
-    pub(super) sync_wanted: bool,
-    pub(super) closing: bool,
+    sync_wanted: bool,
+    /// Since when a sync is under way.
+    under_way: Option<Instant>,
+    failed: bool,
+    closing: bool,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, done: Completion, bytes: u64) {
-        self.waiting.push(done);
-        self.bytes += bytes;
-    }
-
     fn is_idle(&self) -> bool {
         self.waiting.is_empty() && !self.sync_wanted
+    }
+
+    fn take(&mut self, turns: &Arc<Turns>) -> Flushed {
+        self.under_way = Some(Instant::now());
+        self.sync_wanted = false;
+        let waiting = std::mem::take(&mut self.waiting);
+        let bytes = std::mem::take(&mut self.bytes);
+        Flushed { waiting, bytes, turns: Some(Arc::clone(turns)), done: None }
+    }
+}
+
+impl Turns {
+    pub(super) fn new(patience: Duration, fatal: Fatal) -> Arc<Turns> {
+        let (queue, wake) = (Mutex::default(), Condvar::new());
+        Arc::new(Turns { queue, wake, unflushed_bytes: AtomicU64::new(0), patience, fatal })
+    }
+
+    pub(super) fn unflushed_bytes(&self) -> u64 {
+        self.unflushed_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Has what was just written to `log` synced; `done` is called then.
+    pub(super) fn sync(self: &Arc<Self>, log: &mut Log, done: Completion, bytes: u64) -> io::Result<()> {
+        self.unflushed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let begun = {
+            let mut queue = self.queue.lock();
+            queue.waiting.push(done);
+            queue.bytes += bytes;
+            (queue.under_way.is_none() && !queue.failed).then(|| queue.take(self))
+        };
+        match begun {
+            Some(flushed) => log.raft_log.flush(true, Some(flushed)),
+            None => Ok(()),
+        }
+    }
+
+    /// Wants a sync, and waits for none.
+    pub(super) fn want_sync(&self) {
+        self.queue.lock().sync_wanted = true;
+        self.wake.notify_one();
+    }
+
+    /// No more is coming: the thread ends once nobody waits.
+    pub(super) fn close(&self) {
+        self.queue.lock().closing = true;
+        self.wake.notify_one();
+    }
+
+    /// The next batch for the thread; none when it is to end.
+    fn next(self: &Arc<Self>) -> Option<Flushed> {
+        let mut queue = self.queue.lock();
+        loop {
+            if queue.failed {
+                return None;
+            }
+            match queue.under_way {
+                Some(since) if since.elapsed() > self.patience => {
+                    queue.failed = true;
+                    drop(queue);
+                    self.fatal.report(format!(
+                        "syncing the log: the disk has not answered for {} s",
+                        self.patience.as_secs()
+                    ));
+                    return None;
+                }
+                // Looked after now and then: nothing else tells that it hangs.
+                Some(_) => drop(self.wake.wait_for(&mut queue, self.patience / 4)),
+                None if !queue.is_idle() => return Some(queue.take(self)),
+                None if queue.closing => return None,
+                None => self.wake.wait(&mut queue),
+            }
+        }
+    }
+
+    fn over(&self, bytes: u64, failed: bool) {
+        self.unflushed_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        queue.under_way = None;
+        queue.failed |= failed;
+        if queue.failed || queue.closing || !queue.is_idle() {
+            self.wake.notify_one();
+        }
     }
 }
 
@@ -34,16 +128,15 @@ impl Queue {
 pub(super) struct Flushed {
     waiting: Vec<Completion>,
     bytes: u64,
-    unflushed: Option<Arc<AtomicU64>>,
-    /// Told of a failure before anyone who waits.
-    fatal: Option<Fatal>,
+    turns: Option<Arc<Turns>>,
     done: Option<SyncSender<io::Result<()>>>,
 }
 
 impl Flushed {
-    pub(super) fn begin(waiting: Vec<Completion>) -> (Flushed, Receiver<io::Result<()>>) {
+    /// For one who waits at once, before there are turns.
+    pub(super) fn begin() -> (Flushed, Receiver<io::Result<()>>) {
         let (done, over) = sync_channel(1);
-        (Flushed { waiting, bytes: 0, unflushed: None, fatal: None, done: Some(done) }, over)
+        (Flushed { waiting: Vec::new(), bytes: 0, turns: None, done: Some(done) }, over)
     }
 
     fn complete(&mut self, result: &io::Result<()>) {
@@ -51,17 +144,19 @@ impl Flushed {
             Ok(()) => Ok(()),
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
         };
-        if let (Err(error), Some(fatal)) = (result, &self.fatal) {
-            fatal.report(format!("syncing the log: {error}"));
-        }
-        if let Some(unflushed) = self.unflushed.take() {
-            unflushed.fetch_sub(self.bytes, Ordering::Relaxed);
+        let turns = self.turns.take();
+        // Of a failure, before anyone who waits is told.
+        if let (Err(error), Some(turns)) = (result, &turns) {
+            turns.fatal.report(format!("syncing the log: {error}"));
         }
         for done in self.waiting.drain(..) {
             done(copy());
         }
+        if let Some(turns) = turns {
+            turns.over(self.bytes, result.is_err());
+        }
         if let Some(done) = self.done.take() {
-            // The flusher waits for this, or has given up.
+            // Whoever waited may have given up.
             let _ = done.try_send(copy());
         }
     }
@@ -75,7 +170,7 @@ impl raft_log::Callback for Flushed {
 
 impl Drop for Flushed {
     fn drop(&mut self) {
-        if self.done.is_some() {
+        if self.turns.is_some() || self.done.is_some() {
             self.complete(&Err(io::Error::other("the log's writer has stopped")));
         }
     }
@@ -88,52 +183,21 @@ pub(super) fn spawn(shared: Arc<Shared>) -> Result<std::thread::JoinHandle<()>, 
         .map_err(|error| Error::io("starting the log's flusher", error))
 }
 
-/// Syncs for all that wait, until the log is closed and nobody waits, or a sync fails.
+/// Begins syncs for those who came while one was under way, until the log is closed and nobody waits, or one fails.
 fn run(shared: &Shared) {
-    loop {
-        {
-            let mut queue = shared.queue.lock();
-            while queue.is_idle() && !queue.closing {
-                shared.wake.wait(&mut queue);
-            }
-            if queue.is_idle() {
-                return;
-            }
-        }
-        if let Err(error) = flush(shared) {
-            shared.fatal.report(format!("syncing the log: {error}"));
-            // What came meanwhile fails too. Under the log's lock, after which every write is refused.
-            let _log = shared.log.write();
-            let mut queue = shared.queue.lock();
-            queue.closing = true;
-            let (rest, _over) = Flushed::begin(std::mem::take(&mut queue.waiting));
-            drop(queue);
-            drop(rest);
-            return;
+    while let Some(flushed) = shared.turns.next() {
+        let begun = shared.log.write().raft_log.flush(true, Some(flushed));
+        if let Err(error) = begun {
+            shared.turns.fatal.report(format!("syncing the log: {error}"));
+            shared.turns.queue.lock().failed = true;
         }
     }
-}
-
-fn flush(shared: &Shared) -> io::Result<()> {
-    let over = {
-        let mut log = shared.log.write();
-        // Under the log's lock, so that what is taken here was written before.
-        let mut queue = shared.queue.lock();
-        queue.sync_wanted = false;
-        let (mut flushed, over) = Flushed::begin(std::mem::take(&mut queue.waiting));
-        flushed.bytes = std::mem::take(&mut queue.bytes);
-        flushed.unflushed = Some(Arc::clone(&shared.unflushed_bytes));
-        flushed.fatal = Some(shared.fatal.clone());
-        drop(queue);
-        log.raft_log.flush(true, Some(flushed))?;
-        over
-    };
-    match over.recv_timeout(shared.flush_patience) {
-        Ok(result) => result,
-        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the log's writer has stopped")),
-        Err(RecvTimeoutError::Timeout) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("the disk has not answered for {} s", shared.flush_patience.as_secs()),
-        )),
+    // What came after a failure fails too. Under the log's lock, after which every write is refused.
+    let _log = shared.log.write();
+    let mut queue = shared.turns.queue.lock();
+    let rest = std::mem::take(&mut queue.waiting);
+    drop(queue);
+    for done in rest {
+        done(Err(io::Error::other("the log has stopped")));
     }
 }

@@ -1,9 +1,9 @@
 //! Raft's log and vote on disk. The only module that names `raft_log`; nothing below it is ours.
 //!
 //! Everything goes through one lock and one ordered queue: a vote and an append never change places. A write
-//! returns once it is readable; its completion is called after `fdatasync`. One flusher syncs for all that wait
-//! at that moment, so the more there are the fewer syncs each costs. Any error stops the log for good and is
-//! reported to [`Fatal`].
+//! returns once it is readable; its completion is called after `fdatasync`. One sync at a time serves all that wait when
+//! it begins, so the more there are the fewer syncs each costs. Any error stops the log for good and is reported to
+//! [`Fatal`].
 
 mod codec;
 mod flusher;
@@ -14,16 +14,15 @@ mod wal_test;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::RwLock;
 use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 
 pub use codec::{Record, Vote};
 
-use self::flusher::{Flushed, Queue};
+use self::flusher::{Flushed, Turns};
 use self::tail::Tail;
 use super::{Error, Fatal, files};
 use crate::consensus::LogPosition;
@@ -119,12 +118,8 @@ pub struct Wal {
 }
 
 struct Shared {
-    // Taken before `queue` where both are.
     log: RwLock<Log>,
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    unflushed_bytes: Arc<AtomicU64>,
-    flush_patience: Duration,
+    turns: Arc<Turns>,
     fatal: Fatal,
 }
 
@@ -164,10 +159,7 @@ impl Wal {
         }
         let shared = Arc::new(Shared {
             log: RwLock::new(log),
-            queue: Mutex::new(Queue::default()),
-            wake: Condvar::new(),
-            unflushed_bytes: Arc::new(AtomicU64::new(0)),
-            flush_patience: config.flush_patience,
+            turns: Turns::new(config.flush_patience, fatal.clone()),
             fatal,
         });
         let flusher = flusher::spawn(Arc::clone(&shared))?;
@@ -227,12 +219,12 @@ impl Wal {
     /// Any is fatal and reported.
     pub fn purge(&self, upto: LogPosition) -> io::Result<()> {
         self.write("purging the log", None, |log| log.raft_log.purge(upto).map(|_| 64))?;
-        self.shared.queue.lock().sync_wanted = true;
-        self.shared.wake.notify_one();
+        self.shared.turns.want_sync();
         Ok(())
     }
 
-    /// Notes how far the log is committed. Not synced by itself; what is not newer, or not in the log, is left out.
+    /// Notes how far the log is committed. Neither written nor synced by itself, but with what is written next: it only
+    /// spares work after a start. What is not newer, or not in the log, is left out.
     ///
     /// # Errors
     /// Any is fatal and reported.
@@ -241,7 +233,6 @@ impl Wal {
             let state = log.state();
             if Some(committed) > state.committed && Some(committed) <= state.last {
                 log.raft_log.commit(committed)?;
-                log.raft_log.flush(false, None)?;
             }
             Ok(0)
         })
@@ -294,7 +285,7 @@ impl Wal {
 
     /// Bytes written but not synced. Proposals are to be refused while there are too many.
     pub fn unflushed_bytes(&self) -> u64 {
-        self.shared.unflushed_bytes.load(Ordering::Relaxed)
+        self.shared.turns.unflushed_bytes()
     }
 
     /// What the log takes on disk, in bytes.
@@ -320,12 +311,10 @@ impl Wal {
         }
         match work(&mut log) {
             Ok(bytes) => {
-                if let Some(done) = done {
-                    self.shared.unflushed_bytes.fetch_add(bytes, Ordering::Relaxed);
-                    self.shared.queue.lock().push(done, bytes);
-                    self.shared.wake.notify_one();
-                }
-                Ok(())
+                let Some(done) = done else { return Ok(()) };
+                let begun = self.shared.turns.sync(&mut log, done, bytes);
+                drop(log);
+                begun.map_err(|error| self.fail(doing, error))
             }
             Err(error) => {
                 drop(log);
@@ -349,8 +338,7 @@ impl Wal {
 
 impl Drop for Wal {
     fn drop(&mut self) {
-        self.shared.queue.lock().closing = true;
-        self.shared.wake.notify_one();
+        self.shared.turns.close();
         if let Some(flusher) = self.flusher.take() {
             // It reports its own failures; a panic there left nothing to do here.
             let _ = flusher.join();
@@ -414,7 +402,7 @@ fn check_format(raft_log: &mut RaftLog<Types>, dir: &Path) -> Result<(), Error> 
         None if state.vote().is_none() && state.last().is_none() => {
             let opening = || format!("beginning the log in {}", dir.display());
             raft_log.save_user_data(Some(FORMAT)).map_err(|error| Error::io(opening(), error))?;
-            let (flushed, done) = Flushed::begin(Vec::new());
+            let (flushed, done) = Flushed::begin();
             raft_log.flush(true, Some(flushed)).map_err(|error| Error::io(opening(), error))?;
             done.recv()
                 .unwrap_or_else(|_| Err(io::Error::other("the log's writer has stopped")))
