@@ -42,7 +42,9 @@ impl Status {
 impl Consensus {
     /// Keeps [`Leadership`] true, and reports when openraft has stopped by itself.
     pub(super) async fn follow_raft(self: Arc<Self>) {
-        let mut metrics = self.raft.metrics();
+        let metrics = self.raft.metrics();
+        // Those change with every entry; these with who leads. Should Raft stop, the next tick finds it.
+        let mut server = self.raft.server_metrics();
         let mut ticker = tokio::time::interval(PING_INTERVAL);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut raft = Leadership::default();
@@ -81,10 +83,12 @@ impl Consensus {
             }
             tokio::select! {
                 biased;
-                changed = metrics.changed() => if changed.is_err() {
-                    // What it says of itself is said no more: its core has panicked, and took the reason with it.
+                changed = server.changed() => if changed.is_err() {
                     if !self.stop.is_cancelled() {
-                        self.fatal.report("Raft has stopped: its core ended without a word".to_string());
+                        // A core that has panicked took the reason with it.
+                        let why = metrics.borrow_watched().running_state.clone().err();
+                        let why = why.map_or("its core ended without a word".to_string(), |why| why.to_string());
+                        self.fatal.report(format!("Raft has stopped: {why}"));
                     }
                     return;
                 },

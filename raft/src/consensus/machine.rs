@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::compare::{Comparer, Comparison, Digest};
 use super::convert::{self, LogId, RaftMembership, SnapshotMeta};
+use super::runtime::aside;
 use super::types::{Answer, LogPosition, PeerAddress, TypeConfig};
 use super::upkeep::{Since, UpkeepConfig};
 use crate::command::{Command, Outcome, Proposal};
@@ -32,6 +33,9 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// What an entry counts for besides its content.
 const ENTRY_BYTES: usize = 64;
 const COUNT_BYTES_MAX: usize = 1 << 20;
+/// More than this is applied beside the thread that heartbeats go through.
+const QUICK_ENTRIES_MAX: usize = 64;
+const QUICK_BYTES_MAX: usize = 64 << 10;
 
 /// A snapshot in openraft's form.
 pub(super) type Snapshot = openraft::Snapshot<convert::Term, u64, PeerAddress, SnapshotHandle>;
@@ -221,6 +225,16 @@ type Replies = Vec<(ApplyResponder<TypeConfig>, Answer)>;
 impl Core {
     /// Applies entries in order and answers each: a client waits for every kind.
     fn apply(&self, batch: Vec<Decoded>) {
+        let bytes: usize = batch.iter().map(|entry| entry.bytes).sum();
+        let is_quick = batch.len() <= QUICK_ENTRIES_MAX
+            && bytes <= QUICK_BYTES_MAX
+            && !batch.iter().any(|entry| self.config.is_digest_due(entry.position.index))
+            && !self.progress.is_locked()
+            && !self.replica.is_in_use();
+        if is_quick { self.apply_now(batch) } else { aside(|| self.apply_now(batch)) }
+    }
+
+    fn apply_now(&self, batch: Vec<Decoded>) {
         let mut replies = Replies::new();
         {
             let mut progress = self.progress.lock();

@@ -6,16 +6,26 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tracing::debug;
 
-const THREADS: usize = 3;
+/// One: an entry passes a dozen futures here, and waking another thread for each would cost more than their work. What
+/// may take long goes through [`aside`].
+const THREADS: usize = 1;
 const NICENESS: i32 = -10;
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A runtime that may be dropped anywhere.
 pub struct RaftRuntime {
     runtime: Option<Runtime>,
+}
+
+/// Does what may take long, while the other futures of this thread go on elsewhere.
+pub(super) fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }
 
 impl RaftRuntime {
