@@ -190,6 +190,11 @@ impl Handle {
         self.replica.subscribe()
     }
 
+    /// What is changed from now on, where it may change what this peer has to do.
+    pub fn subscribe_to_work(&self) -> broadcast::Receiver<Committed> {
+        self.replica.subscribe_to_work()
+    }
+
     /// Who leads; changes as elections do.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.engine.leadership()

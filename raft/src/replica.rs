@@ -27,6 +27,8 @@ pub struct Replica {
     state: RwLock<State>,
     applied: watch::Sender<u64>,
     committed: broadcast::Sender<Committed>,
+    /// Those of them that may change what peers have to do.
+    work: broadcast::Sender<Committed>,
 }
 
 impl Replica {
@@ -36,6 +38,7 @@ impl Replica {
             state: RwLock::new(state),
             applied: watch::Sender::new(index),
             committed: broadcast::Sender::new(NOTICES_BEHIND_MAX),
+            work: broadcast::Sender::new(NOTICES_BEHIND_MAX),
         })
     }
 
@@ -69,8 +72,13 @@ impl Replica {
             newer
         });
         if !notices.is_empty() {
+            let is_of_work = notices.iter().any(Notice::is_of_work);
+            let committed = Committed { index, notices: Arc::new(notices) };
             // Nobody listening is no error.
-            let _ = self.committed.send(Committed { index, notices: Arc::new(notices) });
+            if is_of_work {
+                let _ = self.work.send(committed.clone());
+            }
+            let _ = self.committed.send(committed);
         }
     }
 
@@ -98,5 +106,16 @@ impl Replica {
     /// What is changed from now on. A subscriber that falls behind gets `Lagged` and must look at everything.
     pub fn subscribe(&self) -> broadcast::Receiver<Committed> {
         self.committed.subscribe()
+    }
+
+    /// As [`Replica::subscribe`], without batches that change nothing that peers have to do ([`Notice::is_of_work`]):
+    /// those come by the thousand, and each would wake who listens.
+    pub fn subscribe_to_work(&self) -> broadcast::Receiver<Committed> {
+        self.work.subscribe()
+    }
+
+    /// Whether somebody reads or changes the state now, so that applying would wait.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.state.is_locked()
     }
 }

@@ -137,7 +137,7 @@ impl Fleet {
 
     /// Reads until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut notices = self.handle.subscribe();
+        let mut notices = self.handle.subscribe_to_work();
         let mut session = None;
         loop {
             // At each turn, whatever woke us: a stream of notices must not keep readings waiting.

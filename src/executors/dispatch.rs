@@ -93,7 +93,7 @@ impl Dispatcher {
     }
 
     async fn dispatch(&mut self, drain: &CancellationToken, stop: &CancellationToken) {
-        let mut notices = self.handle.subscribe();
+        let mut notices = self.handle.subscribe_to_work();
         let mut session = None;
         let mut drains = false;
         loop {

@@ -130,7 +130,7 @@ impl Parts {
     /// Tells the others where this peer is, if that has changed since it was last known.
     async fn announce_move(self: Arc<Self>) {
         let peer = self.identity.peer;
-        let mut committed = self.replica.subscribe();
+        let mut committed = self.replica.subscribe_to_work();
         loop {
             let known = self.replica.read(|state| state.peer(peer).map(|row| row.peer_addr.clone()));
             if known.is_some_and(|known| known != self.addr) {

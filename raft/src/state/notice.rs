@@ -32,3 +32,25 @@ pub enum Notice {
     /// Everything may have changed: a snapshot was installed.
     Everything,
 }
+
+impl Notice {
+    /// Whether it may change what peers have to do: nodes to collect, tasks to run, who belongs. What passes by in numbers,
+    /// such as samples, output, events and contents of files, does not.
+    pub fn is_of_work(&self) -> bool {
+        match self {
+            Notice::Object(kind, _) => *kind != Kind::File,
+            Notice::Task(_)
+            | Notice::Assignment(_)
+            | Notice::HostKeys(_)
+            | Notice::Session(_)
+            | Notice::Peer(_)
+            | Notice::Everything => true,
+            Notice::Run(_)
+            | Notice::Output(_)
+            | Notice::Samples(_)
+            | Notice::Check(..)
+            | Notice::Trigger(_)
+            | Notice::Event(_) => false,
+        }
+    }
+}
