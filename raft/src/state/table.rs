@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
@@ -28,6 +29,10 @@ pub(super) enum Purpose {
     Digest = 2,
 }
 
+impl Purpose {
+    const EACH: [Purpose; 2] = [Purpose::Checkpoint, Purpose::Digest];
+}
+
 const BOTH: u8 = Purpose::Checkpoint as u8 | Purpose::Digest as u8;
 
 /// Which purposes have yet to be told of a change.
@@ -50,22 +55,65 @@ impl Marks {
         marked
     }
 
-    fn is_empty(self) -> bool {
-        self.0 == 0
+    fn has(self, purpose: Purpose) -> bool {
+        self.0 & purpose as u8 != 0
     }
 }
 
 /// An ordered map whose rows are shared, so that readers and the checkpoint take them without a copy.
 pub struct Table<K, V> {
     prefix: u8,
-    rows: BTreeMap<K, Arc<V>>,
-    changed: BTreeMap<K, Marks>,
+    rows: BTreeMap<K, Row<V>>,
+    changed: Changed<K>,
+}
+
+/// The keys of what changed, for each purpose: at least once where its row has the mark, or is gone.
+struct Changed<K>([Vec<K>; 2]);
+
+impl<K: Clone> Changed<K> {
+    /// Lists a key for the purposes that have not marked it yet.
+    fn add(&mut self, key: &K, marked: Marks) {
+        if marked.0 == BOTH {
+            return;
+        }
+        for (keys, purpose) in self.0.iter_mut().zip(Purpose::EACH) {
+            if !marked.has(purpose) {
+                keys.push(key.clone());
+            }
+        }
+    }
+}
+
+struct Row<V> {
+    value: Arc<V>,
+    marks: Marks,
+}
+
+/// A row that is there, found once, to look at and perhaps to change.
+pub struct RowMut<'a, K, V> {
+    row: &'a mut Row<V>,
+    changed: &'a mut Changed<K>,
+    key: &'a K,
+}
+
+impl<'a, K: Clone, V: Clone> RowMut<'a, K, V> {
+    /// The row as it is.
+    pub fn value(&self) -> &Arc<V> {
+        &self.row.value
+    }
+
+    /// The row to change in place; marks it changed.
+    pub fn change(self) -> &'a mut V {
+        self.changed.add(self.key, self.row.marks);
+        self.row.marks.set();
+        Arc::make_mut(&mut self.row.value)
+    }
 }
 
 impl<K: RowKey, V: Clone> Table<K, V> {
     /// An empty table that is stored under `prefix`.
     pub fn new(prefix: u8) -> Self {
-        Table { prefix, rows: BTreeMap::new(), changed: BTreeMap::new() }
+        Table { prefix, rows: BTreeMap::new(), changed: Changed([Vec::new(), Vec::new()]) }
     }
 
     /// The row at `key`.
@@ -73,7 +121,7 @@ impl<K: RowKey, V: Clone> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.rows.get(key)
+        self.rows.get(key).map(|row| &row.value)
     }
 
     /// Whether there is a row at `key`.
@@ -86,29 +134,44 @@ impl<K: RowKey, V: Clone> Table<K, V> {
 
     /// Puts a row, and gives the one that was there.
     pub fn insert(&mut self, key: K, value: V) -> Option<Arc<V>> {
-        self.changed.insert(key.clone(), Marks::ALL);
-        self.rows.insert(key, Arc::new(value))
+        let row = Row { value: Arc::new(value), marks: Marks::ALL };
+        match self.rows.entry(key) {
+            Entry::Vacant(place) => {
+                self.changed.add(place.key(), Marks::default());
+                place.insert(row);
+                None
+            }
+            Entry::Occupied(mut place) => {
+                self.changed.add(place.key(), place.get().marks);
+                Some(place.insert(row).value)
+            }
+        }
     }
 
     /// Takes a row out.
     pub fn remove(&mut self, key: &K) -> Option<Arc<V>> {
-        let removed = self.rows.remove(key);
-        if removed.is_some() {
-            self.changed.insert(key.clone(), Marks::ALL);
-        }
-        removed
+        let removed = self.rows.remove(key)?;
+        self.changed.add(key, removed.marks);
+        Some(removed.value)
     }
 
     /// A row to change in place; marks it changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let row = self.rows.get_mut(key)?;
-        self.changed.insert(key.clone(), Marks::ALL);
-        Some(Arc::make_mut(row))
+        self.changed.add(key, row.marks);
+        row.marks.set();
+        Some(Arc::make_mut(&mut row.value))
+    }
+
+    /// A row to look at and perhaps to change.
+    pub fn row_mut<'a>(&'a mut self, key: &'a K) -> Option<RowMut<'a, K, V>> {
+        let row = self.rows.get_mut(key)?;
+        Some(RowMut { row, changed: &mut self.changed, key })
     }
 
     /// Rows in key order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &Arc<V>)> {
-        self.rows.iter()
+        self.rows.iter().map(|(key, row)| (key, &row.value))
     }
 
     /// Rows of a range, in key order.
@@ -119,7 +182,7 @@ impl<K: RowKey, V: Clone> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.rows.range(range)
+        self.rows.range(range).map(|(key, row)| (key, &row.value))
     }
 
     /// How many rows there are.
@@ -166,34 +229,36 @@ where
     }
 
     fn drain_changes(&mut self, purpose: Purpose, out: &mut Vec<RowChange>) {
-        let mut changed = std::mem::take(&mut self.changed);
-        changed.retain(|key, marks| {
-            if marks.take(purpose) {
-                let value = self.rows.get(key).map(|row| {
-                    let row = Arc::clone(row);
-                    Box::new(move || codec::encode_plain(&*row)) as MakeValue
-                });
-                out.push(RowChange { key: self.key_bytes(key), value });
-            }
-            !marks.is_empty()
-        });
-        self.changed = changed;
+        let place = usize::from(purpose == Purpose::Digest);
+        let mut keys = std::mem::take(&mut self.changed.0[place]);
+        // Listed more than once where it was removed and put again.
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            let value = self.rows.get_mut(&key).map(|row| {
+                row.marks.take(purpose);
+                let row = Arc::clone(&row.value);
+                Box::new(move || codec::encode_plain(&*row)) as MakeValue
+            });
+            out.push(RowChange { key: self.key_bytes(&key), value });
+        }
     }
 
     fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), codec::Error> {
         let key = K::read(key).ok_or_else(|| codec::Error::corrupt("row key"))?;
-        self.changed.insert(key.clone(), Marks::LOADED);
-        self.rows.insert(key, Arc::new(codec::decode_plain(value)?));
+        let row = Row { value: Arc::new(codec::decode_plain(value)?), marks: Marks::LOADED };
+        self.changed.0[1].push(key.clone());
+        self.rows.insert(key, row);
         Ok(())
     }
 
     fn value(&self, key: &[u8]) -> Option<Vec<u8>> {
-        Some(codec::encode_plain(&**self.rows.get(&K::read(key)?)?))
+        Some(codec::encode_plain(&*self.rows.get(&K::read(key)?)?.value))
     }
 
     fn each(&self, show: &mut dyn FnMut(Vec<u8>, Vec<u8>)) {
         for (key, row) in &self.rows {
-            show(self.key_bytes(key), codec::encode_plain(&**row));
+            show(self.key_bytes(key), codec::encode_plain(&*row.value));
         }
     }
 }
