@@ -114,6 +114,18 @@ impl Limiter {
         self.check(&self.visits, &network(address))
     }
 
+    /// Counts `more` requests beside the one that was counted already.
+    pub(crate) fn check_requests(&self, token: &Name, more: usize) -> Result<(), Problem> {
+        let Some(more) = u32::try_from(more).ok().and_then(NonZeroU32::new) else { return Ok(()) };
+        let limited = |wait| Err(Problem::rate_limited(wait));
+        match self.requests.check_key_n(token, more) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(until)) => limited(seconds(until.wait_time_from(self.clock.now()))),
+            // More at once than ever may be.
+            Err(_) => limited(1),
+        }
+    }
+
     /// Counts an attempt to authenticate that has failed, or one to log in.
     pub(crate) fn check_attempt(&self, address: IpAddr) -> Result<(), Problem> {
         self.check(&self.attempts, &network(address))

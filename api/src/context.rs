@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Limiter;
 use crate::changes::Ring;
 use crate::metrics::Metrics;
+use crate::puts::Puts;
 
 /// Bounds of the server.
 #[derive(Clone, Debug)]
@@ -134,6 +135,7 @@ struct Inner {
     limiter: Limiter,
     metrics: Metrics,
     ring: Arc<Ring>,
+    puts: Arc<Puts>,
     streams: Arc<Semaphore>,
     hashing: Arc<Semaphore>,
     queries: Semaphore,
@@ -160,6 +162,7 @@ impl Context {
                 limiter: Limiter::new(&limits),
                 metrics: Metrics::new(),
                 ring,
+                puts: Arc::default(),
                 streams: Arc::new(Semaphore::new(limits.streams_max)),
                 hashing: Arc::new(Semaphore::new(HASHING_MAX)),
                 queries: Semaphore::new(QUERIES_MAX),
@@ -194,6 +197,10 @@ impl Context {
 
     pub(crate) fn ring(&self) -> &Arc<Ring> {
         &self.inner.ring
+    }
+
+    pub(crate) fn puts(&self) -> &Arc<Puts> {
+        &self.inner.puts
     }
 
     pub(crate) fn streams(&self) -> &Arc<Semaphore> {

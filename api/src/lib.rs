@@ -15,6 +15,7 @@ pub mod types;
 
 mod auth;
 mod changes;
+mod puts;
 mod query;
 mod request;
 mod routes;

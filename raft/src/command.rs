@@ -154,19 +154,27 @@ pub enum Command {
         /// Where other peers reach it now.
         peer_addr: String,
     },
-    /// Replaces the content of one file, and leaves what else it carries; creates it where there is none. See
-    /// [`FILE_CHURN`].
-    PutFile {
-        /// Its name.
-        name: Name,
-        /// Its content.
-        file: File,
-        /// What must be true of the present object.
-        expect: Expect,
-    },
+    /// Replaces contents of files; see [`FilePut`]. Each is judged alone: one that is refused leaves the others valid.
+    PutFiles(Vec<FilePut>),
 }
 
-/// A content that stood for less than this when [`Command::PutFile`] replaces it leaves neither a version nor an event:
+/// Replaces the content of a file, and leaves what else it carries; creates it where there is none. See [`FILE_CHURN`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct FilePut {
+    /// Its name.
+    pub name: Name,
+    /// Its content.
+    pub file: File,
+    /// What must be true of the present object.
+    pub expect: Expect,
+}
+
+impl FilePut {
+    /// The most that one entry may hold.
+    pub const PUTS_MAX: usize = 1024;
+}
+
+/// A content that stood for less than this when a [`FilePut`] replaces it leaves neither a version nor an event:
 /// what programs write all the time must not push out what people wrote.
 pub const FILE_CHURN: Duration = Duration::from_secs(60);
 
@@ -407,13 +415,17 @@ pub enum Reply {
     Peer(PeerId),
     /// For each report, whether it was taken.
     Reports(Vec<bool>),
-    /// What [`Command::PutFile`] did.
-    File {
-        /// Created, updated, or unchanged.
-        effect: Effect,
-        /// The file's version now.
-        version: u64,
-    },
+    /// What each put of [`Command::PutFiles`] did, in its order.
+    Files(Vec<Result<Stored, Rejection>>),
+}
+
+/// What became of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stored {
+    /// Created, updated, or unchanged.
+    pub effect: Effect,
+    /// Its version now.
+    pub version: u64,
 }
 
 /// What one change did.

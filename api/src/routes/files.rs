@@ -1,6 +1,6 @@
 //! What files have beside the routes of all kinds: their content as it is, and older versions.
 
-use rscaler_raft::command::{Command, Effect, Expect, Reply};
+use rscaler_raft::command::{Command, Effect, Expect, FilePut, Reply, Stored};
 use rscaler_raft::model::{File, Kind, Spec};
 use rscaler_raft::state::State;
 use warp::http::{HeaderValue, StatusCode, header};
@@ -10,6 +10,7 @@ use super::endpoint::{Answer, Endpoint};
 use super::reply;
 use crate::auth::Access;
 use crate::error::Problem;
+use crate::puts::SMALL_BYTES_MAX;
 use crate::request::{Request, missing};
 use crate::types::{FileVersion, List, sha256_hex};
 
@@ -62,13 +63,8 @@ async fn put(mut request: Request) -> Answer {
     request.query()?.finish()?;
     let expect = request.guard()?.expect();
     let content = request.bytes(File::BYTES_MAX).await?;
-    let file = File { content: content[..].into() };
-    let command = Command::PutFile { name: name.clone(), file, expect };
-    let (effect, version) = match request.submit(0, command).await {
-        Ok(Reply::File { effect, version }) => (effect, version),
-        Ok(other) => return Err(Problem::internal(&format!("an unexpected reply: {other:?}"))),
-        Err(problem) => return Err(unmet(problem, expect)),
-    };
+    let put = FilePut { name: name.clone(), file: File { content: content[..].into() }, expect };
+    let Stored { effect, version } = store(&request, put).await.map_err(|problem| unmet(problem, expect))?;
     // Whoever reads here next finds it.
     let seen =
         |state: &State| state.object(Kind::File, &name).filter(|file| file.meta.version >= version).map(drop);
@@ -79,6 +75,22 @@ async fn put(mut request: Request) -> Answer {
         response = reply::located(response, &format!("/api/v1/files/{name}"));
     }
     Ok(response)
+}
+
+/// Writes a content: alone where it is large or the client named the request, else together with others.
+async fn store(request: &Request, put: FilePut) -> Result<Stored, Problem> {
+    let is_named = request.request_id(0)?.is_some();
+    if !is_named && put.file.content.len() <= SMALL_BYTES_MAX {
+        let (actor, ctx) = (request.actor()?, &request.ctx);
+        return Ok(ctx.puts().put(ctx.handle(), actor, put).await?);
+    }
+    match request.submit(0, Command::PutFiles(vec![put])).await? {
+        Reply::Files(mut stored) if stored.len() == 1 => match stored.remove(0) {
+            Ok(stored) => Ok(stored),
+            Err(rejection) => Err(rejection.into()),
+        },
+        other => Err(Problem::internal(&format!("an unexpected reply: {other:?}"))),
+    }
 }
 
 /// The answer of HTTP to `If-None-Match: *` where there is a file.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `resources` | `GET POST /api/v1/{kind}`, `GET PUT PATCH DELETE /api/v1/{kind}/{name}`, `POST /api/v1/apply` |
 //! | `files` | `GET /api/v1/files/{name}/versions`, `GET PUT /api/v1/files/{name}/content` |
+//! | `puts` | `POST /api/v1/puts`: contents of files, one after the other |
 //! | `nodes` | `GET PUT DELETE /api/v1/nodes/{name}/host-keys`, `GET /api/v1/nodes/{name}/checks`, `GET /api/v1/checks` |
 //! | `samples` | `GET /api/v1/series`, `GET /api/v1/clusters/{name}/counters/{counter}/samples` and of nodes and JVMs, `POST /samples` |
 //! | `act` | `POST /api/v1/clusters/{name}/run`, `/nodes/{name}/run` |
@@ -33,6 +34,7 @@ mod login;
 mod nodes;
 mod output;
 mod peers;
+mod puts;
 mod resources;
 mod runs;
 mod samples;
@@ -59,6 +61,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     [
         resources::endpoints(),
         files::endpoints(),
+        puts::endpoints(),
         nodes::endpoints(),
         act::endpoints(),
         samples::endpoints(),

@@ -1,7 +1,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN, Answer, Fixture, SEED, start};
+use crate::support::{ADMIN, Answer, Fixture, OPERATOR, SEED, start};
 
 async fn with_header(
     fixture: &Fixture,
@@ -386,4 +386,45 @@ fn the_seed_is_yaml_of_every_kind() {
         let given = SEED.contains(&format!("kind: {kind}"));
         assert_eq!(given, kind != rscaler_api::types::Kind::Token, "{kind}");
     }
+}
+
+#[tokio::test]
+async fn contents_are_written_as_they_are() {
+    let fixture = start().await;
+    let path = "/api/v1/files/state/content";
+    let put = |body: &'static [u8]| fixture.request(Method::PUT, path, ADMIN).body(body);
+    let created = put(b"\x00\xff").send().await.unwrap();
+    assert_eq!((created.status().as_u16(), &created.headers()["etag"]), (201, &"\"1\"".parse().unwrap()));
+    let replaced = put(b"two").header("if-match", "\"1\"").send().await.unwrap();
+    assert_eq!((replaced.status().as_u16(), &replaced.headers()["etag"]), (204, &"\"2\"".parse().unwrap()));
+    assert_eq!(put(b"3").header("if-match", "\"1\"").send().await.unwrap().status().as_u16(), 412);
+    assert_eq!(put(b"3").header("if-none-match", "*").send().await.unwrap().status().as_u16(), 412);
+    for _ in 0..2 {
+        let named = put(b"named").header("idempotency-key", "once").send().await.unwrap();
+        assert_eq!((named.status().as_u16(), &named.headers()["etag"]), (204, &"\"3\"".parse().unwrap()));
+    }
+    assert_eq!(fixture.client(ADMIN).file_content("state", None).await.unwrap(), b"named");
+    let refused = fixture.request(Method::PUT, path, OPERATOR).body("no").send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 403);
+}
+
+#[tokio::test]
+async fn a_row_of_puts_is_answered_in_its_order() {
+    let fixture = start().await;
+    let mut body = Vec::new();
+    for (name, content) in [("a", "1"), ("b", "2"), ("a", "3"), ("", "cut off after this")] {
+        body.push(u8::try_from(name.len()).unwrap());
+        body.extend_from_slice(name.as_bytes());
+        body.extend_from_slice(&u32::try_from(content.len()).unwrap().to_be_bytes());
+        body.extend_from_slice(content.as_bytes());
+    }
+    let answer = fixture.request(Method::POST, "/api/v1/puts", ADMIN).body(body).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    let text = answer.text().await.unwrap();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let versions: Vec<_> = lines.iter().map(|line| line["version"].as_u64()).collect();
+    assert_eq!(versions, [Some(1), Some(1), Some(2), None], "{text}");
+    assert_eq!(lines[3]["status"], 400, "{text}");
+    assert_eq!(fixture.client(ADMIN).file_content("a", None).await.unwrap(), b"3");
 }

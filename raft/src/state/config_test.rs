@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::testing::*;
-use crate::command::{Change, Command, Effect, Expect, Outcome, RejectionKind, Reply};
+use crate::command::{Change, Command, Effect, Expect, FilePut, Outcome, RejectionKind, Reply};
 use crate::model::*;
 
 fn effects(outcome: Outcome) -> Vec<(String, Effect, u64)> {
@@ -316,4 +316,36 @@ fn what_belongs_to_a_node_or_a_counter_goes_with_it() {
     driver.try_delete(Kind::Counter, "load1").unwrap();
     assert_eq!(driver.state.series().of_counter("load1").len(), 0);
     driver.restart();
+}
+
+#[test]
+fn what_programs_write_often_leaves_one_trace_a_minute() {
+    let mut driver = Driver::new();
+    driver.put("state", Spec::File(File { content: Arc::from(&b"by hand"[..]) }));
+    let events = driver.state.events_before(None).count();
+    let put = |driver: &mut Driver, content: &str, expect| {
+        let file = File { content: Arc::from(content.as_bytes()) };
+        match driver.apply(Command::PutFiles(vec![FilePut { name: name("state"), file, expect }])) {
+            Ok(Reply::Files(mut stored)) => stored.remove(0),
+            other => panic!("{other:?}"),
+        }
+    };
+    driver.pass(61_000);
+    let stored = put(&mut driver, "1", Expect::Version(1)).unwrap();
+    assert_eq!((stored.effect, stored.version), (Effect::Updated, 2));
+    for (content, version) in [("2", 3), ("3", 4)] {
+        assert_eq!(put(&mut driver, content, Expect::Any).unwrap().version, version);
+    }
+    assert_eq!(put(&mut driver, "3", Expect::Any).unwrap().effect, Effect::Unchanged);
+    let moved = put(&mut driver, "4", Expect::Version(2)).unwrap_err();
+    assert_eq!(moved.kind, RejectionKind::VersionMoved);
+    let kept: Vec<(u64, Vec<u8>)> = driver
+        .state
+        .file_versions(&name("state"))
+        .map(|(version, row)| (version, row.content.to_vec()))
+        .collect();
+    assert_eq!(kept, [(1, b"by hand".to_vec()), (4, b"3".to_vec())]);
+    assert_eq!(driver.state.events_before(None).count(), events + 1);
+    driver.restart();
+    assert_eq!(driver.state.file_versions(&name("state")).count(), 2);
 }

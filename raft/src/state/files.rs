@@ -4,50 +4,57 @@ use std::sync::Arc;
 
 use super::config::check_expectation;
 use super::{FileVersion, Notice, State};
-use crate::command::{Effect, Expect, FILE_CHURN, FieldError, Outcome, Rejection, RejectionKind, Reply};
+use crate::command::{
+    Effect, FILE_CHURN, FieldError, FilePut, Outcome, Rejection, RejectionKind, Reply, Stored,
+};
 use crate::model::{Actor, EventKind, File, Kind, Meta, Name, Object, Spec};
 
 impl State {
+    /// Puts contents, one after the other.
+    pub(super) fn put_files(&mut self, index: u64, actor: &Actor, puts: &[FilePut]) -> Outcome {
+        if puts.len() > FilePut::PUTS_MAX {
+            return Err(State::too_many(format!("at most {} files can be put at once", FilePut::PUTS_MAX)));
+        }
+        Ok(Reply::Files(puts.iter().map(|put| self.put_file(index, actor, put)).collect()))
+    }
+
     /// Puts one file's content. Nothing refers to a content, so nothing else has to be looked at.
-    pub(super) fn put_file(
-        &mut self,
-        index: u64,
-        actor: &Actor,
-        name: &Name,
-        file: &File,
-        expect: Expect,
-    ) -> Outcome {
+    fn put_file(&mut self, index: u64, actor: &Actor, put: &FilePut) -> Result<Stored, Rejection> {
+        let FilePut { name, file, expect } = put;
         let key = (Kind::File, name.clone());
-        let before = self.objects.get(&key);
-        check_expectation(&key, before.map(|object| &**object), expect)?;
+        let now = self.globals.clock.wall;
+        let row = self.objects.row_mut(&key);
+        let before = row.as_ref().map(|row| &**row.value());
+        check_expectation(&key, before, *expect)?;
         if file.content.len() > File::BYTES_MAX {
             return Err(too_large(name));
         }
-        let now = self.globals.clock.wall;
-        let Some(before) = before else {
+        let Some(row) = row else {
             let meta = Meta { version: 1, uid: index, created: now, updated: now, ..Meta::default() };
             self.objects.insert(key, Object { meta, spec: Spec::File(file.clone()) });
             self.file_put(actor, name, EventKind::Created(Kind::File, name.clone()), "created");
-            return Ok(Reply::File { effect: Effect::Created, version: 1 });
+            return Ok(Stored { effect: Effect::Created, version: 1 });
         };
+        let before = row.value();
         if matches!(&before.spec, Spec::File(present) if present == file) {
-            return Ok(Reply::File { effect: Effect::Unchanged, version: before.meta.version });
+            return Ok(Stored { effect: Effect::Unchanged, version: before.meta.version });
         }
         // The clock may have been set back: then a content counts as new.
-        let has_stood =
-            i128::from(now.0) - i128::from(before.meta.updated.0) >= FILE_CHURN.as_millis() as i128;
-        if has_stood {
-            let before = Arc::clone(before);
-            self.keep_file_version(name, &before);
-            self.file_put(actor, name, EventKind::Updated(Kind::File, name.clone()), "changed");
-        } else {
-            self.notify(Notice::Object(Kind::File, name.clone()));
-        }
-        let object = self.objects.get_mut(&key).expect("it was there a few lines above");
+        let stood_ms = i128::from(now.0) - i128::from(before.meta.updated.0);
+        let has_stood = (stood_ms >= FILE_CHURN.as_millis() as i128).then(|| Arc::clone(before));
+        let object = row.change();
         object.spec = Spec::File(file.clone());
         object.meta.version += 1;
         object.meta.updated = now;
-        Ok(Reply::File { effect: Effect::Updated, version: object.meta.version })
+        let version = object.meta.version;
+        match has_stood {
+            Some(before) => {
+                self.keep_file_version(name, &before);
+                self.file_put(actor, name, EventKind::Updated(Kind::File, name.clone()), "changed");
+            }
+            None => self.notify(Notice::Object(Kind::File, name.clone())),
+        }
+        Ok(Stored { effect: Effect::Updated, version })
     }
 
     fn file_put(&mut self, actor: &Actor, name: &Name, event: EventKind, did: &str) {

@@ -286,7 +286,7 @@ impl State {
             Command::SetPeerRole { peer, role } => self.set_peer_role(actor, *peer, *role),
             Command::RemovePeer(peer) => self.remove_peer(actor, *peer),
             Command::MovePeer { peer, peer_addr } => self.move_peer(*peer, peer_addr),
-            Command::PutFile { name, file, expect } => self.put_file(index, actor, name, file, *expect),
+            Command::PutFiles(puts) => self.put_files(index, actor, puts),
             Command::ChangeSettings(settings) => self.change_settings(actor, settings),
             // The machine that applies compares; state does not change.
             Command::VerifyDigest { .. } => Ok(Reply::Done),
