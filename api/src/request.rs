@@ -221,6 +221,15 @@ impl Request {
         bytes_max: usize,
         also: Option<&str>,
     ) -> Result<serde_json::Value, Problem> {
+        json_of(&self.json_body(bytes_max, also).await?)
+    }
+
+    /// A JSON body as it was sent.
+    pub(crate) async fn json_bytes(&mut self, bytes_max: usize) -> Result<Bytes, Problem> {
+        self.json_body(bytes_max, None).await
+    }
+
+    async fn json_body(&mut self, bytes_max: usize, also: Option<&str>) -> Result<Bytes, Problem> {
         match self.media_type()?.as_deref() {
             None | Some("application/json") => {}
             Some(media) if Some(media) == also => {}
@@ -235,8 +244,7 @@ impl Request {
         if body.is_empty() {
             return Err(Problem::malformed("this takes a JSON body, and there is none"));
         }
-        serde_json::from_slice(&body)
-            .map_err(|error| Problem::malformed(format!("this is not JSON: {error}")))
+        Ok(body)
     }
 
     /// A JSON body of a known shape.
@@ -262,6 +270,11 @@ impl Request {
         self.body = Some(Box::pin(futures::stream::once(async { Ok(body) })));
         self.json().await
     }
+}
+
+/// A body as a value.
+pub(crate) fn json_of(body: &[u8]) -> Result<serde_json::Value, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::malformed(format!("this is not JSON: {error}")))
 }
 
 /// Reads a value strictly; a wrong field is a 422.

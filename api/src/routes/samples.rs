@@ -1,12 +1,13 @@
 //! Samples: which there are, what they say, and writing them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use rscaler_raft::command::{Command, Reply, RowSeries, SampleBatch, SampleRow, SampleSource};
-use rscaler_raft::model::{CounterSource, Kind, Name, SeriesId, SeriesKey};
-use rscaler_raft::series::{self, Limits, Query as SeriesQuery, Selector, execute};
+use rscaler_raft::model::{Counter, CounterSource, Kind, Name, SeriesId, SeriesKey};
+use rscaler_raft::series::{self, KeyRef, Limits, Query as SeriesQuery, Selector, execute};
 use rscaler_raft::state::State;
 
 use super::endpoint::{Answer, Endpoint};
@@ -284,25 +285,84 @@ fn agg_of(agg: Agg) -> series::Agg {
 
 async fn push(mut request: Request) -> Answer {
     request.query()?.finish()?;
-    let body = request.json_value(BATCH_BYTES_MAX, None).await?;
-    let pushed: Pushed = crate::request::read_as(body)?;
-    if pushed.samples.is_empty() || pushed.samples.len() > SampleBatch::ROWS_MAX {
-        let detail = format!("1 to {} samples at once, not {}", SampleBatch::ROWS_MAX, pushed.samples.len());
+    let body = request.json_bytes(BATCH_BYTES_MAX).await?;
+    // Read where they lie. Whatever is wrong is told by the way that documents are read, which knows where it stands.
+    let pushed = match serde_json::from_slice::<Borrowed<'_>>(&body) {
+        Ok(pushed) => pushed,
+        Err(_) => {
+            let pushed: Pushed = crate::request::read_as(crate::request::json_of(&body)?)?;
+            return push_all(&request, &pushed.samples.iter().map(Measured::from).collect::<Vec<_>>()).await;
+        }
+    };
+    push_all(&request, &pushed.samples).await
+}
+
+async fn push_all(request: &Request, samples: &[Measured<'_>]) -> Answer {
+    if samples.is_empty() || samples.len() > SampleBatch::ROWS_MAX {
+        let detail = format!("1 to {} samples at once, not {}", SampleBatch::ROWS_MAX, samples.len());
         return Err(Problem::field("/samples", detail));
     }
     let now = request.ctx.now().0;
-    let batch =
-        request.ctx.handle().read(|state| batch(state, &pushed.samples, now)).map_err(Problem::invalid)?;
+    let batch = request.ctx.handle().read(|state| batch(state, samples, now)).map_err(Problem::invalid)?;
     match request.submit(0, Command::Samples(batch)).await? {
         Reply::Samples { accepted, dropped } => reply::ok(&SamplesPushed { accepted, dropped }),
         other => Err(Problem::internal(&format!("an unexpected reply: {other:?}"))),
     }
 }
 
+/// [`Pushed`], whose texts stay in the body.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Borrowed<'a> {
+    #[serde(borrow)]
+    samples: Vec<Measured<'a>>,
+}
+
+/// [`Sample`], whose texts lie elsewhere.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Measured<'a> {
+    #[serde(borrow)]
+    counter: Cow<'a, str>,
+    #[serde(borrow)]
+    node: Cow<'a, str>,
+    #[serde(default)]
+    jvm: Option<Cow<'a, str>>,
+    #[serde(default)]
+    instance: Option<Cow<'a, str>>,
+    #[serde(default)]
+    t: Option<i64>,
+    v: f64,
+}
+
+impl<'a> From<&'a Sample> for Measured<'a> {
+    fn from(sample: &'a Sample) -> Measured<'a> {
+        Measured {
+            counter: Cow::Borrowed(&sample.counter),
+            node: Cow::Borrowed(&sample.node),
+            jvm: sample.jvm.as_deref().map(Cow::Borrowed),
+            instance: sample.instance.as_deref().map(Cow::Borrowed),
+            t: sample.t,
+            v: sample.v,
+        }
+    }
+}
+
+impl Measured<'_> {
+    fn key(&self) -> KeyRef<'_> {
+        KeyRef {
+            counter: &self.counter,
+            node: &self.node,
+            jvm: self.jvm.as_deref(),
+            instance: self.instance.as_deref(),
+        }
+    }
+}
+
 /// The samples as a batch, with their series resolved.
-fn batch(state: &State, samples: &[Sample], now: i64) -> Result<SampleBatch, Vec<FieldError>> {
+fn batch(state: &State, samples: &[Measured<'_>], now: i64) -> Result<SampleBatch, Vec<FieldError>> {
     let mut errors = Vec::new();
-    let mut judged: BTreeMap<(&str, &str), Result<(), (&'static str, String)>> = BTreeMap::new();
+    let mut places = Places { state, counters: BTreeMap::new(), node: None };
     let mut positions: BTreeMap<SeriesKey, u32> = BTreeMap::new();
     let mut keys = Vec::new();
     let mut rows = Vec::with_capacity(samples.len());
@@ -310,25 +370,20 @@ fn batch(state: &State, samples: &[Sample], now: i64) -> Result<SampleBatch, Vec
         let mut fail = |field: &str, detail: String| {
             errors.push(FieldError::new(format!("/samples/{position}/{field}"), detail));
         };
-        let place = (sample.counter.as_str(), sample.node.as_str());
-        let verdict = judged.entry(place).or_insert_with(|| judge(state, place.0, place.1));
-        if let Err((field, detail)) = verdict {
-            fail(field, detail.clone());
+        if let Err((field, detail)) = places.judge(&sample.counter, &sample.node) {
+            fail(field, detail);
         } else if let Some(field) = too_long(sample) {
             fail(field, format!("1 to {INSTANCE_BYTES_MAX} bytes"));
         } else {
-            let key = SeriesKey {
-                counter: sample.counter.as_str().into(),
-                node: sample.node.as_str().into(),
-                jvm: sample.jvm.as_deref().map(Into::into),
-                instance: sample.instance.as_deref().map(Into::into),
-            };
-            let series = match state.series().id(key.parts()) {
+            let series = match state.series().id(sample.key()) {
                 Some(id) => RowSeries::Known(id),
-                None => RowSeries::New(*positions.entry(key.clone()).or_insert_with(|| {
-                    keys.push(key);
-                    u32::try_from(keys.len() - 1).unwrap_or(u32::MAX)
-                })),
+                None => {
+                    let key = sample.key().to_key();
+                    RowSeries::New(*positions.entry(key.clone()).or_insert_with(|| {
+                        keys.push(key);
+                        u32::try_from(keys.len() - 1).unwrap_or(u32::MAX)
+                    }))
+                }
             };
             rows.push(SampleRow { series, at: sample.t.unwrap_or(now), value: sample.v });
         }
@@ -339,8 +394,8 @@ fn batch(state: &State, samples: &[Sample], now: i64) -> Result<SampleBatch, Vec
     if errors.is_empty() { Ok(SampleBatch { source: SampleSource::Push, keys, rows }) } else { Err(errors) }
 }
 
-fn too_long(sample: &Sample) -> Option<&'static str> {
-    let fits = |text: &Option<String>| {
+fn too_long(sample: &Measured<'_>) -> Option<&'static str> {
+    let fits = |text: &Option<Cow<'_, str>>| {
         text.as_ref().is_none_or(|text| (1..=INSTANCE_BYTES_MAX).contains(&text.len()))
     };
     if !fits(&sample.instance) {
@@ -352,29 +407,56 @@ fn too_long(sample: &Sample) -> Option<&'static str> {
     }
 }
 
-/// Whether samples of a counter may be written for a node.
-fn judge(state: &State, counter: &str, node: &str) -> Result<(), (&'static str, String)> {
-    let shown = |text: &str| text.chars().take(80).collect::<String>();
-    let unknown = |kind: Kind, text: &str| format!("there is no {kind} `{}`", shown(text));
-    let found = Name::new(counter).ok().and_then(|name| state.counter(&name));
-    let Some(definition) = found else { return Err(("counter", unknown(Kind::Counter, counter))) };
-    if definition.source != CounterSource::Push {
-        return Err((
-            "counter",
-            format!("counter `{counter}` is collected by peers: samples are written for type push"),
-        ));
+/// Which counters are written on which nodes: looked up once each, and the node where it changes.
+struct Places<'s, 'a> {
+    state: &'s State,
+    counters: BTreeMap<&'a str, &'s Counter>,
+    node: Option<(&'a str, &'s Name)>,
+}
+
+type Refused = (&'static str, String);
+
+impl<'s, 'a> Places<'s, 'a> {
+    /// Whether samples of a counter may be written for a node.
+    fn judge(&mut self, counter: &'a str, node: &'a str) -> Result<(), Refused> {
+        let definition = self.counter(counter)?;
+        let cluster = self.cluster(node)?;
+        if definition.clusters.iter().any(|selector| selector.covers(cluster)) {
+            Ok(())
+        } else {
+            let detail = format!("counter `{counter}` does not cover cluster `{cluster}` of node `{node}`");
+            Err(("counter", detail))
+        }
     }
-    let Some(found) = Name::new(node).ok().and_then(|name| state.node(&name)) else {
-        return Err(("node", unknown(Kind::Node, node)));
-    };
-    if definition.clusters.iter().any(|selector| selector.covers(&found.cluster)) {
-        Ok(())
-    } else {
-        Err((
-            "counter",
-            format!("counter `{counter}` does not cover cluster `{}` of node `{node}`", found.cluster),
-        ))
+
+    fn counter(&mut self, text: &'a str) -> Result<&'s Counter, Refused> {
+        if let Some(known) = self.counters.get(text) {
+            return Ok(known);
+        }
+        let found = Name::new(text).ok().and_then(|name| self.state.counter(&name));
+        let definition = found.ok_or_else(|| ("counter", unknown(Kind::Counter, text)))?;
+        if definition.source != CounterSource::Push {
+            let detail = format!("counter `{text}` is collected by peers: samples are written for type push");
+            return Err(("counter", detail));
+        }
+        self.counters.insert(text, definition);
+        Ok(definition)
     }
+
+    fn cluster(&mut self, text: &'a str) -> Result<&'s Name, Refused> {
+        if let Some((_, cluster)) = self.node.filter(|(known, _)| *known == text) {
+            return Ok(cluster);
+        }
+        let found = Name::new(text).ok().and_then(|name| self.state.node(&name));
+        let node = found.ok_or_else(|| ("node", unknown(Kind::Node, text)))?;
+        self.node = Some((text, &node.cluster));
+        Ok(&node.cluster)
+    }
+}
+
+fn unknown(kind: Kind, text: &str) -> String {
+    let shown: String = text.chars().take(80).collect();
+    format!("there is no {kind} `{shown}`")
 }
 
 #[cfg(test)]
