@@ -123,6 +123,11 @@ impl SeriesStore {
         self.dictionary.of_node(node).collect()
     }
 
+    /// The first `max` ids of a node's series, ascending.
+    pub fn some_of_node(&self, node: &str, max: usize) -> Vec<SeriesId> {
+        self.dictionary.of_node(node).take(max).collect()
+    }
+
     /// The ids of a counter's series, ordered by node, then ascending.
     pub fn of_counter(&self, counter: &str) -> Vec<SeriesId> {
         self.dictionary.of_counter(counter).collect()

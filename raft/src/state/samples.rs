@@ -15,6 +15,8 @@ use crate::series::{At, SeriesId, SeriesKey};
 const REASON_BYTES_MAX: usize = 512;
 /// The longest name of an instance.
 const INSTANCE_BYTES_MAX: usize = 200;
+/// How many series of a node are looked up together.
+const SERIES_LOOKED_UP: usize = 64;
 /// How often old samples are looked for.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -68,13 +70,19 @@ impl State {
             self.notify(Notice::Samples(node.clone()));
             return;
         }
+        // Samples of a node mostly come together: its series are looked up once, and not each.
+        let mut of_node: Vec<SeriesId> = Vec::new();
         let mut last = None;
         for (id, _, _) in accepted {
+            if of_node.binary_search(id).is_ok() {
+                continue;
+            }
             let Some(key) = self.series.key(*id) else { continue };
             if last.as_ref() == Some(&key.node) {
                 continue;
             }
             last = Some(Arc::clone(&key.node));
+            of_node = self.series.some_of_node(&key.node, SERIES_LOOKED_UP);
             if let Ok(node) = Name::new(&key.node) {
                 self.notify(Notice::Samples(node));
             }
