@@ -20,6 +20,7 @@ mod ingest;
 mod process;
 mod reaction;
 mod size;
+mod stream;
 mod table;
 mod tasks;
 mod writes;

@@ -23,10 +23,12 @@ const MEASURED: Duration = Duration::from_secs(6);
 const READ_BACK: usize = 50;
 
 /// What is written to.
-#[derive(Clone)]
+#[derive(Clone, Copy, PartialEq)]
 enum Door {
-    Http1,
-    Http2,
+    /// `POST /puts`: a request that goes on.
+    Puts,
+    /// `PUT /files/{name}/content`: a request each, over HTTP/1.1 where connections are enough, else HTTP/2.
+    Requests,
     Etcd,
 }
 
@@ -101,7 +103,7 @@ pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
             if compare {
                 theirs.push(etcd_run(clients).await);
             }
-            ours.push(our_run(clients).await);
+            ours.push(our_run(Door::Puts, clients).await);
         }
         let of = |runs: &[Run], figure: fn(&Run) -> f64| runs.iter().map(figure).collect::<Vec<f64>>();
         let name = |figure: &str| format!("{clients} clients: {figure}");
@@ -121,6 +123,9 @@ pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
         let bytes = of(&ours, |run| run.usage.written as f64 / run.writes as f64);
         table.note("A", &name("written to disk by all three"), &bytes, "B a write");
         table.note("A", &name("memory of all three"), &of(&ours, |run| run.usage.rss_mb), "MB");
+        let requests = [our_run(Door::Requests, clients).await];
+        table.note("A", &name("a request each: CPU per 100,000"), &of(&requests, Run::cpu_per_100k), "s");
+        table.note("A", &name("a request each: p50"), &of(&requests, |run| run.p50_ms), "ms");
         if compare {
             table.note("A", &name("etcd: CPU per 100,000"), &of(&theirs, Run::cpu_per_100k), "s");
             table.note("A", &name("etcd: p50"), &of(&theirs, |run| run.p50_ms), "ms");
@@ -131,11 +136,10 @@ pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
     }
 }
 
-async fn our_run(clients: usize) -> Run {
+async fn our_run(door: Door, clients: usize) -> Run {
     let plane = Plane::start(3).await;
     let leader = plane.leader().await;
     let pids: Vec<u32> = plane.peers.iter().filter_map(|peer| peer.pid()).collect();
-    let door = if clients > CONNECTIONS_MAX { Door::Http2 } else { Door::Http1 };
     let (run, written) = load(door, &plane.peers[leader].api, &plane.token, clients, &pids).await;
     for peer in &plane.peers {
         let mut http = Http1::connect(&peer.api, &plane.token).await.unwrap();
@@ -148,27 +152,60 @@ async fn our_run(clients: usize) -> Run {
     run
 }
 
-type Written = HashMap<String, Vec<u8>>;
+/// What was acknowledged last under each key. No two clients share a key.
+pub(crate) type Written = HashMap<String, Vec<u8>>;
 
-/// The load itself; gives what was acknowledged last under each key. No two clients share a key.
+/// What one client writes.
+pub(crate) struct Source {
+    keys: std::ops::Range<usize>,
+    random: rand::rngs::SmallRng,
+}
+
+impl Source {
+    fn new(client: usize, clients: usize) -> Source {
+        use rand::SeedableRng;
+        let own = KEYS / clients;
+        let random = rand::rngs::SmallRng::seed_from_u64(client as u64);
+        Source { keys: client * own..(client + 1) * own, random }
+    }
+
+    pub(crate) fn next(&mut self) -> (String, Vec<u8>) {
+        use rand::Rng;
+        let key = format!("key-{:05}", self.random.random_range(self.keys.clone()));
+        let mut value = vec![0; VALUE_BYTES];
+        self.random.fill(&mut value[..]);
+        (key, value)
+    }
+}
+
+/// The load itself.
 async fn load(door: Door, addr: &str, token: &str, clients: usize, pids: &[u32]) -> (Run, Written) {
-    let mut shared = Vec::new();
     let warm = Arc::new(AtomicBool::new(false));
     let stop = Arc::new(AtomicBool::new(false));
+    let connections = clients.min(CONNECTIONS_MAX);
     let mut tasks = Vec::new();
-    for client in 0..clients {
-        let writer = match door {
-            Door::Http1 => Writer::Http1(Http1::connect(addr, token).await.unwrap()),
-            Door::Http2 | Door::Etcd => {
-                if shared.len() < CONNECTIONS_MAX {
-                    shared.push(Http2::connect(addr, token).await.unwrap());
-                }
-                let http = shared[client % CONNECTIONS_MAX.min(clients)].clone();
-                if matches!(door, Door::Etcd) { Writer::Etcd(http) } else { Writer::Http2(http) }
-            }
-        };
+    for connection in 0..connections {
+        let sources = (connection..clients).step_by(connections).map(|client| Source::new(client, clients));
         let (warm, stop) = (Arc::clone(&warm), Arc::clone(&stop));
-        tasks.push(tokio::spawn(write(writer, client, clients, warm, stop)));
+        if door == Door::Puts {
+            let (addr, token, sources) = (addr.to_string(), token.to_string(), sources.collect());
+            tasks.push(tokio::spawn(async move {
+                crate::stream::write(addr, token, sources, &warm, &stop).await.unwrap()
+            }));
+            continue;
+        }
+        let shared = match door {
+            Door::Requests if clients <= CONNECTIONS_MAX => None,
+            _ => Some(Http2::connect(addr, token).await.unwrap()),
+        };
+        for source in sources {
+            let writer = match &shared {
+                None => Writer::Http1(Http1::connect(addr, token).await.unwrap()),
+                Some(http) if door == Door::Etcd => Writer::Etcd(http.clone()),
+                Some(http) => Writer::Http2(http.clone()),
+            };
+            tasks.push(tokio::spawn(write(writer, source, Arc::clone(&warm), Arc::clone(&stop))));
+        }
     }
     tokio::time::sleep(WARM_UP).await;
     let before = Usage::of(pids);
@@ -198,20 +235,14 @@ async fn load(door: Door, addr: &str, token: &str, clients: usize, pids: &[u32])
 
 async fn write(
     mut writer: Writer,
-    client: usize,
-    clients: usize,
+    mut source: Source,
     warm: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
 ) -> (Vec<f64>, Written) {
-    use rand::{Rng, SeedableRng};
-    let mut random = rand::rngs::SmallRng::seed_from_u64(client as u64);
-    let own = KEYS / clients;
     let mut latencies = Vec::new();
     let mut written = Written::new();
     while !stop.load(Ordering::Relaxed) {
-        let key = format!("key-{:05}", client * own + random.random_range(0..own));
-        let mut value = vec![0; VALUE_BYTES];
-        random.fill(&mut value[..]);
+        let (key, value) = source.next();
         let counts = warm.load(Ordering::Relaxed);
         let began = Instant::now();
         writer.put(&key, &value).await;
