@@ -161,15 +161,15 @@ impl Session {
     }
 
     /// Whether the token may still do this: it may have been deleted since the request began. Each put counts as one.
-    fn may_write(&self, count: usize) -> Result<(), Problem> {
-        let caller = auth::authenticate(&self.ctx, &self.headers, self.address)?;
+    async fn may_write(&self, count: usize) -> Result<(), Problem> {
+        let caller = auth::authenticate(&self.ctx, &self.headers, self.address).await?;
         auth::authorize(&caller, Role::Admin)?;
         self.ctx.limiter().check_requests(&caller.token, count - 1)
     }
 
     async fn store(&self, puts: Vec<FilePut>) -> Vec<Result<Stored, Problem>> {
         let count = puts.len();
-        if let Err(refused) = self.may_write(count) {
+        if let Err(refused) = self.may_write(count).await {
             return vec![Err(refused); count];
         }
         match self.ctx.puts().put_all(self.ctx.handle(), self.actor.clone(), puts).await {
