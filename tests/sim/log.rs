@@ -126,6 +126,15 @@ impl LogDisk {
         look(&self.inner.lock().current)
     }
 
+    /// A vote that is written and not synced.
+    pub(crate) fn unsynced_vote(&self) -> Option<Vote> {
+        let inner = self.inner.lock();
+        inner.unsynced.iter().rev().find_map(|(change, _)| match change {
+            Change::Vote(vote) => Some(*vote),
+            _ => None,
+        })
+    }
+
     /// What the log holds now.
     pub(crate) fn state(&self) -> WalState {
         self.inner.lock().current.state()

@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     Replace,
     /// A peer loses its log: it may never start again, and another one comes.
     LoseLog,
+    /// The leader dies, and the power of a peer fails just when it has voted for another one, which is cut off then.
+    ForgetVote,
 }
 
 /// What there is, and how often of 100.
@@ -68,6 +70,19 @@ enum Undo {
     Calm(u64),
 }
 
+/// A vote that somebody is to forget.
+struct AwaitedVote {
+    /// Who led before, and is down.
+    leader: u64,
+    /// Until when it is waited for.
+    until: u64,
+    /// Who has voted for whom, and when.
+    given: Option<(u64, u64, u64)>,
+}
+
+/// How long a vote's answer takes at the most, in ms.
+const ANSWER_MS: u64 = 3;
+
 /// Peers replaced in one run.
 const REPLACED_MAX: usize = 3;
 
@@ -80,6 +95,7 @@ pub(crate) struct Nemesis {
     undo: Vec<(u64, Undo)>,
     replacement: Option<Replacement>,
     replaced: usize,
+    awaited_vote: Option<AwaitedVote>,
     /// What was done.
     pub(crate) done: Vec<Fault>,
 }
@@ -95,6 +111,7 @@ impl Nemesis {
             undo: Vec::new(),
             replacement: None,
             replaced: 0,
+            awaited_vote: None,
             done: Vec::new(),
         }
     }
@@ -107,6 +124,7 @@ impl Nemesis {
             self.undo(world, undo);
         }
         self.replace(world);
+        self.forget_vote(world);
         // A process that can't go on exits; somebody starts it again.
         let failed: Vec<u64> = world
             .hosts
@@ -143,6 +161,7 @@ impl Nemesis {
     /// Ends all faults and starts what is down.
     pub(crate) fn end(&mut self, world: &mut World) {
         self.undo.clear();
+        self.awaited_vote = None;
         world.net.heal();
         let ids: Vec<u64> = world.hosts.keys().copied().collect();
         for id in ids {
@@ -162,6 +181,39 @@ impl Nemesis {
             self.replacement = None;
         }
         self.replacement.is_some()
+    }
+
+    /// Goes on with [`Fault::ForgetVote`].
+    fn forget_vote(&mut self, world: &mut World) {
+        let Some(awaited) = &mut self.awaited_vote else { return };
+        let now = clock::now();
+        if awaited.given.is_none() {
+            awaited.given = world.hosts.values().filter(|host| host.process.is_some()).find_map(|host| {
+                let vote = host.log.unsynced_vote()?;
+                (!vote.committed && vote.peer != host.id).then_some((host.id, vote.peer, now))
+            });
+        }
+        let leader = awaited.leader;
+        match awaited.given {
+            Some((voter, candidate, at)) if now >= at + ANSWER_MS => {
+                world.kill(voter, true);
+                let others: Vec<u64> = world.hosts.keys().copied().filter(|id| *id != candidate).collect();
+                for other in others {
+                    world.net.cut(candidate, other);
+                    world.net.cut(other, candidate);
+                }
+                self.later(1..5, Undo::Start(voter));
+                self.later(500..1500, Undo::Heal);
+            }
+            None if now >= awaited.until => {}
+            _ => return,
+        }
+        self.awaited_vote = None;
+        self.later(1..5, Undo::Start(leader));
+        let ids: Vec<u64> = world.hosts.keys().copied().collect();
+        for id in ids {
+            self.undo(world, Undo::Calm(id));
+        }
     }
 
     fn later(&mut self, ms: std::ops::Range<u64>, undo: Undo) {
@@ -253,6 +305,14 @@ impl Nemesis {
                     }
                 }
                 self.later(500..5000, Undo::Heal);
+            }
+            Fault::ForgetVote => {
+                world.kill(leader, false);
+                for id in ids {
+                    let plan = FaultPlan { slow_ms: 200, ..FaultPlan::default() };
+                    world.hosts[&id].log.set_plan(plan);
+                }
+                self.awaited_vote = Some(AwaitedVote { leader, until: clock::now() + 2000, given: None });
             }
             Fault::SlowDisk => {
                 let slow_ms = self.chance.random_range(10..300);

@@ -94,7 +94,7 @@ impl Plan {
             "all" => Plan::default(),
             "calm" => Plan { faults: &[], fault_every: u64::MAX / 4, ms: 5_000, ..Plan::default() },
             "power" => Plan { faults: POWER, fault_every: 700, ..Plan::default() },
-            "elections" => Plan { faults: ELECTIONS, fault_every: 400, ..Plan::default() },
+            "elections" => Plan { faults: ELECTIONS, fault_every: 1000, ..Plan::default() },
             "five" => Plan { setup: Setup { voters: 5, ..Setup::default() }, ..Plan::default() },
             "sessions" => Plan { faults: SESSIONS, fault_every: 1500, ..Plan::default() },
             _ => return None,
@@ -104,11 +104,10 @@ impl Plan {
 
 const POWER: &[(Fault, u32)] = &[(Fault::PowerLoss, 3), (Fault::PowerLossOfAll, 1), (Fault::KillLeader, 1)];
 const ELECTIONS: &[(Fault, u32)] = &[
-    (Fault::PowerLoss, 6),
-    (Fault::SlowDisk, 5),
+    (Fault::ForgetVote, 6),
+    (Fault::PowerLoss, 2),
     (Fault::CutLeaderOff, 3),
     (Fault::KillLeader, 3),
-    (Fault::Split, 2),
     (Fault::Transfer, 2),
 ];
 const SESSIONS: &[(Fault, u32)] = &[
