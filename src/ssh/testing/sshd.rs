@@ -213,17 +213,21 @@ impl Sshd {
 
     /// Ends the server and its connections, and nothing of what they had started: a node that can't be reached, but lives on.
     pub fn cut_off(&mut self) {
-        self.kill_connections();
+        // The server first: what it accepts meanwhile would live on.
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
-        // One that was accepted in between.
-        for pid in self.named_processes() {
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            if name.starts_with("sshd") {
-                send_signal(pid, "KILL");
+        loop {
+            let is_sshd = |pid: &u32| {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                name.starts_with("sshd")
+            };
+            let left: Vec<u32> = self.named_processes().into_iter().filter(is_sshd).collect();
+            if left.is_empty() {
+                return;
             }
+            left.into_iter().for_each(|pid| send_signal(pid, "KILL"));
         }
     }
 
