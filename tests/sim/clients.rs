@@ -12,7 +12,8 @@ use rscaler_raft::handle::{EngineError, Handle, SubmitError};
 use rscaler_raft::model::{Actor, Cluster, Kind, RequestId, Spec};
 use rscaler_raft::state::State;
 
-use super::linear::{Op, Operation, Ret, is_linearizable};
+use super::check::linear::{self, Operation, Verdict};
+use super::check::register::{Answer, Ask, Register};
 use super::objects::name;
 use super::world::World;
 use super::{chance, clock, trace};
@@ -24,14 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What came of an operation.
 enum Told {
-    Done(Op, Ret),
+    Done(Ask, Answer),
     /// Certainly nothing.
     Nothing,
     /// Perhaps something: this operation.
-    Unknown(Op),
+    Unknown(Ask),
 }
 
-type Answer = Arc<Mutex<Option<Told>>>;
+type Slot = Arc<Mutex<Option<Told>>>;
 
 enum What {
     Register(String),
@@ -40,11 +41,11 @@ enum What {
 
 struct Going {
     what: What,
-    op: Op,
+    op: Ask,
     begun: u64,
     host: u64,
     starts: u64,
-    answer: Answer,
+    answer: Slot,
 }
 
 /// All clients.
@@ -52,7 +53,7 @@ pub(crate) struct Clients {
     chance: StdRng,
     going: Vec<Going>,
     clients_max: usize,
-    histories: BTreeMap<String, Vec<Operation>>,
+    histories: BTreeMap<String, Vec<Operation<Ask, Answer>>>,
     next_value: u64,
     next_element: u64,
     /// Elements that were acknowledged, and those that certainly were not added.
@@ -79,31 +80,33 @@ fn put(object: &str, description: String, expect: Expect) -> Command {
     }])
 }
 
-async fn act(handle: Handle, what: String, op: Op, request: RequestId) -> Told {
+async fn act(handle: Handle, what: String, op: Ask, request: RequestId) -> Told {
     let (command, op) = match op {
-        Op::Read => {
+        Ask::Read => {
             return match handle.linearize().await {
-                Ok(_) => Told::Done(Op::Read, Ret::Value(handle.read(|state| value_of(state, &what).0))),
+                Ok(_) => Told::Done(
+                    Ask::Read,
+                    Answer::Holds(handle.read(|state| value_of(state, &what).0).unwrap_or(0)),
+                ),
                 Err(_) => Told::Nothing,
             };
         }
-        Op::Write(value) => (put(&what, value.to_string(), Expect::Any), op),
-        Op::Swap(_, to) => {
+        Ask::Write(value) => (put(&what, value.to_string(), Expect::Any), op),
+        Ask::Set(_, to) => {
             // What this peer has may be old: then the version is, too.
             let (from, version) = handle.read(|state| value_of(state, &what));
             let expect = version.map_or(Expect::Absent, Expect::Version);
-            (put(&what, to.to_string(), expect), Op::Swap(from, to))
+            (put(&what, to.to_string(), expect), Ask::Set(from.unwrap_or(0), to))
         }
     };
     let actor = Actor::User(name("sim"));
     let done = |ret| Told::Done(op.clone(), ret);
     match handle.submit_within(PATIENCE, Some(request), actor, command).await {
-        Ok(_) if matches!(op, Op::Write(_)) => done(Ret::Written),
-        Ok(_) => done(Ret::Swapped(true)),
+        Ok(_) => done(Answer::Done),
         Err(SubmitError::Rejected(Rejection {
             kind: RejectionKind::VersionMoved | RejectionKind::Conflict,
             ..
-        })) => done(Ret::Swapped(false)),
+        })) => done(Answer::Moved),
         Err(
             SubmitError::Rejected(_)
             | SubmitError::Engine(EngineError::Unavailable(_) | EngineError::Refused(_)),
@@ -166,7 +169,7 @@ impl Clients {
                     // What a peer would have answered that is gone, nobody knows. Of a swap not even what it expected:
                     // it counts as a write that may have been.
                     let op = match one.op {
-                        Op::Swap(_, to) => Op::Write(to),
+                        Ask::Set(_, to) => Ask::Write(to),
                         ref op => op.clone(),
                     };
                     self.note(one, Told::Unknown(op));
@@ -181,7 +184,7 @@ impl Clients {
         let (what, text, op) = if self.chance.random_ratio(1, 3) {
             let element = format!("e{}", self.next_element);
             self.next_element += 1;
-            (What::Element(element.clone()), element, Op::Swap(None, 1))
+            (What::Element(element.clone()), element, Ask::Set(0, 1))
         } else {
             let mut register = format!("r{}", self.chance.random_range(0..REGISTERS));
             while self.histories.get(&register).is_some_and(|all| all.len() >= OPERATIONS_MAX) {
@@ -190,16 +193,16 @@ impl Clients {
             let value = self.next_value;
             self.next_value += 1;
             let op = match self.chance.random_range(0..3) {
-                0 => Op::Read,
-                1 => Op::Write(value),
-                _ => Op::Swap(None, value),
+                0 => Ask::Read,
+                1 => Ask::Write(value),
+                _ => Ask::Set(0, value),
             };
             self.histories.entry(register.clone()).or_default();
             (What::Register(register.clone()), register, op)
         };
         let request =
             RequestId(u128::from(self.chance.next_u64()) << 64 | u128::from(self.chance.next_u64()));
-        let answer: Answer = Arc::default();
+        let answer: Slot = Arc::default();
         let slot = Arc::clone(&answer);
         let future = act(inside.handle.clone(), text, op.clone(), request);
         process.spawn(async move {
@@ -226,12 +229,14 @@ impl Clients {
             (What::Register(register), told) => {
                 let operation = match told {
                     Told::Nothing => return,
-                    Told::Done(op, ret) => Operation { op, begun: going.begun, ended: Some((now, ret)) },
-                    Told::Unknown(op) => Operation { op, begun: going.begun, ended: None },
+                    Told::Done(op, ret) => {
+                        Operation { input: op, called: going.begun, returned: Some((now, ret)) }
+                    }
+                    Told::Unknown(op) => Operation { input: op, called: going.begun, returned: None },
                 };
                 self.histories.entry(register).or_default().push(operation);
             }
-            (What::Element(element), Told::Done(_, Ret::Swapped(true))) => {
+            (What::Element(element), Told::Done(_, Answer::Done)) => {
                 self.added.insert(element);
             }
             // The version that was expected is none: refused is not added, or added before by the same request.
@@ -245,8 +250,9 @@ impl Clients {
     /// What is wrong with what was told, given what all peers have in the end.
     pub(crate) fn verdict(&self, world: &World) -> Result<(), String> {
         for (register, operations) in &self.histories {
-            if !is_linearizable(operations) {
-                return Err(format!("the history of {register} is not linearizable: {operations:?}"));
+            let verdict = linear::check::<Register>(operations);
+            if verdict != Verdict::Linearizable {
+                return Err(format!("the history of {register} is not linearizable: {verdict:?}"));
             }
         }
         for host in world.hosts.values() {

@@ -17,13 +17,15 @@
 mod asking;
 mod bugs;
 mod chance;
+// What clients saw is judged as in the programme of processes.
+#[path = "../torture/check/mod.rs"]
+mod check;
 mod checks;
 mod clients;
 mod clock;
 mod faults;
 mod harness;
 mod jobs;
-mod linear;
 mod log;
 mod members;
 mod nemesis;

@@ -5,7 +5,7 @@ use super::jobs::Jobs;
 use super::nemesis::{ALL, Fault, Nemesis};
 use super::spikes::Spikes;
 use super::world::{Setup, World};
-use super::{chance, clock, linear, objects, trace};
+use super::{chance, clock, objects, trace};
 
 /// How long peers may take to agree once all faults are over, in ms: a snapshot's connection on which something was lost
 /// is given up after 20 s.
@@ -248,9 +248,4 @@ impl Workload {
         }
         Ok(firings)
     }
-}
-
-/// What the checkers find in histories that are made up.
-pub(crate) fn checkers_find_what_they_should() {
-    linear::checker_tells_stale_reads();
 }

@@ -6,7 +6,6 @@ use super::scenario::{self, Plan};
 
 /// Every test, by name.
 pub(crate) const ALL: &[Test] = &[
-    ("checkers_find_what_they_should", scenario::checkers_find_what_they_should),
     ("a_control_plane_without_faults_serves_everybody", without_faults),
     ("nothing_is_lost_whatever_fails", whatever_fails),
     ("nothing_is_lost_where_power_fails", where_power_fails),
