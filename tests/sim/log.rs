@@ -271,6 +271,10 @@ impl Log for SimLog {
     }
 
     fn save_vote(&self, vote: Vote, done: Completion) -> io::Result<()> {
+        let current = self.state().vote;
+        if current > Some(vote) {
+            return Err(io::Error::other(format!("a vote can't be reversed: {current:?}, then {vote:?}")));
+        }
         self.write(vec![Change::Vote(vote)], Some(done))
     }
 

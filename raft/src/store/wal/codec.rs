@@ -9,15 +9,16 @@ use codeq::{Decode, Encode};
 use crate::codec::{BYTES_MAX, HEADER_BYTES};
 use crate::consensus::LogPosition;
 
-/// A vote as the log keeps it; ordered as Raft orders votes.
+/// A vote as the log keeps it; ordered as Raft orders votes: in one term, the leader that a majority granted counts for
+/// more than whoever this peer voted for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Vote {
     /// The term.
     pub term: u64,
-    /// Who is voted for.
-    pub peer: u64,
     /// Whether a majority granted it.
     pub committed: bool,
+    /// Who is voted for.
+    pub peer: u64,
 }
 
 /// What an entry of the log holds.
@@ -211,8 +212,8 @@ mod tests {
     fn votes_are_ordered_as_raft_orders_them() {
         let vote = |term, peer, committed| Vote { term, peer, committed };
         assert!(vote(2, 1, false) > vote(1, 9, true));
-        assert!(vote(1, 2, false) > vote(1, 1, true));
         assert!(vote(1, 1, true) > vote(1, 1, false));
+        assert!(vote(1, 1, true) > vote(1, 2, false), "a candidate hears of the leader of its term");
     }
 
     proptest! {
