@@ -10,7 +10,7 @@ use crate::model::{
     Action, Actor, Capabilities, CheckOutput, FailureKind, File, Kind, Name, OnFailure, OutputChunk, PeerId,
     PeerRole, RequestId, RunId, Scope, SeriesKey, Settings, Spec, Target, TaskId, Timestamp,
 };
-use crate::series::SeriesId;
+pub use crate::series::rows::{RowSeries, SampleRow};
 
 /// A command with who asked for it, as the log holds it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -226,6 +226,7 @@ pub struct SampleBatch {
     /// Series that may not be known yet; rows refer to them by [`RowSeries::New`].
     pub keys: Vec<SeriesKey>,
     /// The samples.
+    #[serde(with = "crate::series::rows")]
     pub rows: Vec<SampleRow>,
 }
 
@@ -246,26 +247,6 @@ pub enum SampleSource {
     },
     /// A client that pushes.
     Push,
-}
-
-/// One sample.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-pub struct SampleRow {
-    /// The series.
-    pub series: RowSeries,
-    /// When it was due, ms since the Unix epoch.
-    pub at: i64,
-    /// What was measured.
-    pub value: f64,
-}
-
-/// How a row names its series.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum RowSeries {
-    /// A series the proposer knows.
-    Known(SeriesId),
-    /// Position in [`SampleBatch::keys`].
-    New(u32),
 }
 
 /// What became of one node's readings since the last batch.

@@ -29,6 +29,7 @@ mod query;
 mod record;
 mod retention;
 mod rollup;
+pub(crate) mod rows;
 mod sample;
 mod store;
 mod unpack;
