@@ -216,6 +216,41 @@ impl Allowance {
     }
 }
 
+/// For `crate::fuzz`: output as it comes, with batches taken in between. Each step begins with a byte that says what it is and
+/// one with its length.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz_output(data: &[u8]) {
+    let output = Output::new();
+    let (mut printed, mut sent) = (0, 0);
+    let mut collect = |batch: Batch| {
+        sent += batch.missed_bytes;
+        for (stream, bytes) in batch.chunks {
+            assert!(bytes.len() <= OutputChunk::BYTES_MAX);
+            sent += if stream == Stream::Note { 0 } else { bytes.len() as u64 };
+        }
+    };
+    let mut rest = data;
+    while let Some((&[what, length], after)) = rest.split_first_chunk() {
+        // Up to 64 KiB of each.
+        let bytes = vec![length; usize::from(length) * usize::from(length)];
+        match what % 5 {
+            0 => output.take().into_iter().for_each(&mut collect),
+            1 => output.gap(bytes.len() as u64),
+            2 => output.note("a remark"),
+            3 => output.write(Stream::Stdout, &bytes),
+            _ => output.write(Stream::Stderr, &bytes),
+        }
+        printed += if matches!(what % 5, 1 | 3 | 4) { bytes.len() as u64 } else { 0 };
+        assert!(output.shared.buffer.lock().bytes <= HEAD_BYTES_MAX + TAIL_BYTES_MAX);
+        rest = after;
+    }
+    while let Some(batch) = output.take() {
+        collect(batch);
+    }
+    // Remarks that were dropped count as missing, so there may be more than was printed.
+    assert!(sent >= printed);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

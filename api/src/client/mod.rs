@@ -22,6 +22,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 pub use calls::{Listing, RunFilter, TaskFilter, Written};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use stream::fuzz_events;
 pub use stream::{ByteStream, FollowedOutput, WatchEvent, WatchStream};
 pub use trust::{Trust, fingerprint_text, parse_fingerprint};
 

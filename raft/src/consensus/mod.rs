@@ -9,6 +9,8 @@ mod convert;
 mod differences;
 mod engine;
 mod forward;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod leadership;
 mod log;
 mod machine;

@@ -18,6 +18,8 @@ mod due;
 mod execute;
 mod expire;
 mod form;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod head;
 mod jobs;
 mod key;

@@ -14,6 +14,8 @@ mod disk_test;
 mod error;
 mod fatal;
 mod files;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod log;
 mod membership;
 mod snapshot;
