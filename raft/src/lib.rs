@@ -15,6 +15,8 @@ pub mod decide;
 pub mod fuzz;
 #[cfg(test)]
 mod fuzz_seeds;
+#[cfg(test)]
+mod golden;
 pub mod handle;
 pub mod identity;
 pub mod model;

@@ -14,6 +14,8 @@ mod events;
 mod files;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+#[cfg(test)]
+pub(crate) mod golden;
 mod keys;
 mod notice;
 mod peers;

@@ -379,6 +379,30 @@ impl Iterator for RowIter {
     }
 }
 
+/// Its part of [`crate::golden`].
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) fn golden(applied: &Applied) -> Vec<crate::golden::Entry> {
+    let record = Record { generation: 2, parts: 300, applied: applied.clone() };
+    let sealed = |record: &Record| codec::encode(FormatKind::Checkpoint, SCHEMA, record).unwrap();
+    let part = Part { key: b"Ok", part: 1, parts: 2, bytes: b"value" };
+    let (key, value) = (part.stored_key(2).unwrap(), part.stored_value());
+    let len = key.len();
+    vec![
+        crate::golden::raw("checkpoint", sealed(&record), move |bytes| {
+            let read =
+                codec::decode(FormatKind::Checkpoint, SCHEMA, bytes).map_err(|error| error.to_string())?;
+            Ok(sealed(&read))
+        }),
+        crate::golden::raw("checkpoint-key", RECORD_KEY.to_vec(), |bytes| Ok(bytes.to_vec())),
+        crate::golden::raw("stored-part", [key, value].concat(), move |bytes| {
+            let (key, value) = bytes.split_at(len);
+            let read = Part::read(key, value).map_err(|error| error.to_string())?;
+            Ok([read.stored_key(2).unwrap(), read.stored_value()].concat())
+        }),
+    ]
+}
+
 /// For [`crate::fuzz`]: a stored row, its key after one byte that says how long it is; as it is, and with a checksum that fits.
 #[cfg(any(test, feature = "fuzz"))]
 #[allow(clippy::unwrap_used)]

@@ -16,6 +16,8 @@ mod fatal;
 mod files;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+#[cfg(test)]
+pub(crate) mod golden;
 mod log;
 mod membership;
 mod snapshot;

@@ -159,6 +159,23 @@ pub(super) fn read_infos(section: &[u8]) -> Result<Vec<BlockInfo>, Error> {
     Ok(infos)
 }
 
+/// Its part of [`crate::golden`].
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(in crate::store) fn golden() -> Vec<crate::golden::Entry> {
+    let mut section = Vec::new();
+    for part in 0..2 {
+        put_part(&mut section, Part { key: b"Ok", part, parts: 2, bytes: b"value" }).unwrap();
+    }
+    vec![crate::golden::raw("section-of-rows", section, |bytes| {
+        let mut again = Vec::new();
+        for part in read_parts(bytes).map_err(|error| error.to_string())? {
+            put_part(&mut again, part).unwrap();
+        }
+        Ok(again)
+    })]
+}
+
 /// For [`crate::fuzz`]: a manifest and sections, whichever it may be.
 #[cfg(any(test, feature = "fuzz"))]
 #[allow(clippy::unwrap_used)]
