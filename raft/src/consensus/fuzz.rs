@@ -1,4 +1,5 @@
 //! Messages between peers, for [`crate::fuzz`].
+#![allow(clippy::unwrap_used)]
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
