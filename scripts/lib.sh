@@ -46,11 +46,11 @@ need() {
     }
 }
 
-# cargo_tool NAME: a cargo subcommand, built from its package where it is missing.
+# cargo_tool NAME [VERSION]: a cargo subcommand, built from its package where it is missing.
 cargo_tool() {
     cargo "$1" --version >/dev/null 2>&1 && return 0
     echo "installing cargo-$1 (a few minutes, once)"
-    cargo install --locked --quiet "cargo-$1"
+    cargo install --locked --quiet "cargo-$1${2:+@$2}"
 }
 
 # node_modules WEB: the npm packages of the web UI, unless they are those of the lock file already.

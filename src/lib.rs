@@ -23,6 +23,9 @@ pub mod collectors;
 pub mod config;
 pub mod demo;
 pub mod executors;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod inventory;
 pub mod lease;
 pub mod metrics;

@@ -25,8 +25,14 @@ pub struct Limits {
     /// Connections at once. Where there are more, the one that has been idle for longest is cut; while all are busy,
     /// further ones wait to be accepted.
     pub connections_max: usize,
+    /// Of those, connections of one address (one /64 network). Where there are more, its own idle ones are cut; while all
+    /// are busy, further ones are told so, and beyond a few of these closed at once.
+    pub connections_per_address_max: usize,
     /// Answers without an end in sight at once: watchers, followers, backups.
     pub streams_max: usize,
+    /// Bytes of bodies that have come and are not answered yet, of all requests together. What comes beyond is
+    /// refused, to be sent again a moment later.
+    pub bodies_bytes_max: usize,
     /// Bytes of an ordinary body.
     pub body_bytes_max: usize,
     /// Bytes of a body that may hold files: files, apply.
@@ -57,6 +63,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections_max: 4096,
+            connections_per_address_max: 1024,
+            bodies_bytes_max: 128 << 20,
             streams_max: 256,
             body_bytes_max: 1 << 20,
             document_bytes_max: 16 << 20,
@@ -138,6 +146,9 @@ struct Inner {
     puts: Arc<Puts>,
     streams: Arc<Semaphore>,
     hashing: Arc<Semaphore>,
+    /// Room for bodies, in units of [`BODY_UNIT_BYTES`].
+    bodies: Arc<Semaphore>,
+    parsing: Semaphore,
     queries: Semaphore,
     /// The last answer of `/readyz`, so that probing costs no round trip each.
     ready: Mutex<Option<Readied>>,
@@ -146,6 +157,10 @@ struct Inner {
 
 /// Password hashes computed at once: each takes 19 MiB and a core for some 20 ms.
 const HASHING_MAX: usize = 2;
+/// Room for bodies is given out in pieces of so many bytes.
+pub(crate) const BODY_UNIT_BYTES: usize = 1 << 10;
+/// Bodies of many documents that are taken apart at once: each may take a core and some 100 MB for a second.
+const PARSING_MAX: usize = 2;
 /// Queries of samples at once: each may take a core and some 100 MB.
 const QUERIES_MAX: usize = 4;
 /// How long a write waits until this peer has applied it too.
@@ -165,6 +180,8 @@ impl Context {
                 puts: Arc::default(),
                 streams: Arc::new(Semaphore::new(limits.streams_max)),
                 hashing: Arc::new(Semaphore::new(HASHING_MAX)),
+                bodies: Arc::new(Semaphore::new(limits.bodies_bytes_max.div_ceil(BODY_UNIT_BYTES))),
+                parsing: Semaphore::new(PARSING_MAX),
                 queries: Semaphore::new(QUERIES_MAX),
                 ready: Mutex::new(None),
                 closing: CancellationToken::new(),
@@ -209,6 +226,14 @@ impl Context {
 
     pub(crate) fn hashing(&self) -> &Arc<Semaphore> {
         &self.inner.hashing
+    }
+
+    pub(crate) fn bodies(&self) -> &Arc<Semaphore> {
+        &self.inner.bodies
+    }
+
+    pub(crate) fn parsing(&self) -> &Semaphore {
+        &self.inner.parsing
     }
 
     pub(crate) fn queries(&self) -> &Semaphore {

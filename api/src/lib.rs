@@ -8,6 +8,9 @@
 pub mod client;
 pub mod context;
 pub mod error;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod metrics;
 pub mod openapi;
 pub mod server;

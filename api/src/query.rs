@@ -105,7 +105,9 @@ pub(crate) fn unescape(text: &str) -> Result<String, Problem> {
             b'+' => out.push(b' '),
             b'%' => {
                 let pair = text.get(at + 1..at + 3).ok_or_else(malformed)?;
-                out.push(u8::from_str_radix(pair, 16).map_err(|_| malformed())?);
+                // A sign is no digit, though numbers may have one.
+                let digits = pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+                out.push(u8::from_str_radix(pair, 16).ok().filter(|_| digits).ok_or_else(malformed)?);
                 at += 2;
             }
             byte => out.push(byte),
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_bad_query_is_a_400() {
-        for bad in ["a=%zz", "a=%f", "a=%ff", "a=1&a=2"] {
+        for bad in ["a=%zz", "a=%f", "a=%ff", "a=%+f", "a=1&a=2"] {
             assert_eq!(Query::parse(bad).err().unwrap().status, 400, "{bad}");
         }
         for (text, key) in [("limit=0", "limit"), ("limit=x", "limit"), ("limit=1001", "limit")] {

@@ -12,10 +12,11 @@ use rscaler_raft::command::{Command, Expect, Reply};
 use rscaler_raft::handle::SubmitError;
 use rscaler_raft::model::{Actor, Kind, Name, Object, RequestId};
 use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
 use warp::http::{HeaderMap, Method, header};
 
 use crate::auth::Caller;
-use crate::context::Context;
+use crate::context::{BODY_UNIT_BYTES, Context};
 use crate::error::Problem;
 pub(crate) use crate::query::{Query, Selector, unescape};
 use crate::shared::Shared;
@@ -36,6 +37,8 @@ pub(crate) struct Request {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Option<BodyStream>,
+    /// Room for the body, until the request is answered.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
     pub(crate) caller: Option<Caller>,
     pub(crate) address: IpAddr,
 }
@@ -193,7 +196,16 @@ impl Request {
         if declared.and_then(|text| text.parse::<u64>().ok()).is_some_and(|bytes| bytes > bytes_max as u64) {
             return Err(too_large());
         }
+        // Nothing is unpacked here, so that no body is larger than it came.
+        if let Some(encoding) = self.header(header::CONTENT_ENCODING)?.map(str::trim)
+            && !encoding.eq_ignore_ascii_case("identity")
+        {
+            let shown: String = encoding.chars().take(40).collect();
+            return Err(Problem::media_type(format!("a body is taken as it is, not encoded as `{shown}`")));
+        }
         let Some(mut body) = self.body.take() else { return Ok(Bytes::new()) };
+        let ctx = self.ctx.clone();
+        let mut room = self.room.take();
         let read = async {
             let mut whole = BytesMut::new();
             while let Some(chunk) = body.next().await {
@@ -202,17 +214,20 @@ impl Request {
                 if whole.len() + chunk.len() > bytes_max {
                     return Err(too_large());
                 }
+                widen(&mut room, &ctx, whole.len() + chunk.len())?;
                 whole.extend_from_slice(&chunk);
             }
             Ok(whole.freeze())
         };
-        tokio::time::timeout(self.ctx.limits().body_timeout, read).await.map_err(|_| {
+        let read = tokio::time::timeout(self.ctx.limits().body_timeout, read).await.map_err(|_| {
             Problem::new(
                 warp::http::StatusCode::REQUEST_TIMEOUT,
                 "body_timeout",
                 "the body took too long to arrive",
             )
-        })?
+        })?;
+        self.room = room;
+        read
     }
 
     /// A JSON body as a value.
@@ -275,6 +290,20 @@ impl Request {
 /// A body as a value.
 pub(crate) fn json_of(body: &[u8]) -> Result<serde_json::Value, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::malformed(format!("this is not JSON: {error}")))
+}
+
+/// Takes room for a body that has grown to `bytes`. Waiting for others to make room could be for ever: they may wait too.
+fn widen(room: &mut Option<OwnedSemaphorePermit>, ctx: &Context, bytes: usize) -> Result<(), Problem> {
+    let has = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+    let more = bytes.div_ceil(BODY_UNIT_BYTES).saturating_sub(has);
+    let units = u32::try_from(more).unwrap_or(u32::MAX);
+    let full = |_| Problem::unavailable("too many large bodies are on their way: send it again in a moment");
+    let wider = Arc::clone(ctx.bodies()).try_acquire_many_owned(units).map_err(full)?;
+    match room {
+        Some(room) => room.merge(wider),
+        None => *room = Some(wider),
+    }
+    Ok(())
 }
 
 /// Reads a value strictly; a wrong field is a 422.

@@ -324,6 +324,14 @@ mod pem {
     }
 }
 
+/// For [`crate::fuzz`]: text that may be PEM.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz_pem(data: &[u8]) {
+    if let Some(der) = pem::decode(CERTIFICATE, data) {
+        assert_eq!(pem::decode(CERTIFICATE, pem::encode(CERTIFICATE, &der).as_bytes()), Some(der));
+    }
+}
+
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
     move |source| Error::Io { action, path: path.to_path_buf(), source }
 }

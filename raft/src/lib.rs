@@ -10,6 +10,13 @@ pub mod codec;
 pub mod command;
 pub mod consensus;
 pub mod decide;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
+#[cfg(test)]
+mod fuzz_seeds;
+#[cfg(test)]
+mod golden;
 pub mod handle;
 pub mod identity;
 pub mod model;

@@ -89,6 +89,12 @@ impl Keyring {
         Ok(Keyring { current: 1, keys: BTreeMap::from([(1, key)]), authority_key })
     }
 
+    /// For golden bytes: a key that is not random.
+    #[cfg(test)]
+    pub(crate) fn fix_keys(&mut self, key: &[u8; KEY_BYTES]) {
+        self.keys.values_mut().for_each(|known| *known = SecretBytes(key.to_vec()));
+    }
+
     /// The same keys for another control plane, with its certificate authority's key.
     pub fn with_authority(&self, authority_key: SecretBytes) -> Keyring {
         Keyring { authority_key, ..self.clone() }

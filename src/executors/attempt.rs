@@ -175,7 +175,7 @@ impl Attempt {
         loop {
             output.ready().await;
             let Some(batch) = output.take() else { continue };
-            let next = allowance.spend(batch.bytes(), Instant::now());
+            let next = allowance.spend(batch.cost(), Instant::now());
             if self.send(batch).await != Verdict::Taken {
                 return std::future::pending().await;
             }

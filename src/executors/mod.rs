@@ -29,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use dispatch::{Dispatcher, Options};
 pub use output::Output;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use output::fuzz_output;
 
 /// Carries out attempts at one kind of action.
 #[async_trait]

@@ -13,6 +13,9 @@ use tokio::time::{Instant, timeout_at};
 const HEAD_BYTES_MAX: usize = 512 << 10;
 /// Bytes kept of what came last.
 const TAIL_BYTES_MAX: usize = 512 << 10;
+/// What a piece counts beside its bytes. A node may print one byte here and one there: each is a piece of its own, takes this much
+/// memory where it waits, and more as a row of the state.
+const PIECE_COST: usize = 96;
 /// So many bytes are sent at once, without waiting for more.
 const BATCH_BYTES: usize = 32 << 10;
 /// The most that one report holds.
@@ -86,8 +89,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn bytes(&self) -> usize {
-        self.chunks.iter().map(|(_, bytes)| bytes.len()).sum()
+    /// Bytes, and what its chunks cost beside them.
+    pub(super) fn cost(&self) -> usize {
+        self.chunks.iter().map(|(_, bytes)| bytes.len() + PIECE_COST).sum()
     }
 }
 
@@ -96,11 +100,21 @@ enum Piece {
     Gap(u64),
 }
 
+impl Piece {
+    fn cost(&self) -> usize {
+        match self {
+            Piece::Data(_, bytes) => bytes.len() + PIECE_COST,
+            Piece::Gap(_) => PIECE_COST,
+        }
+    }
+}
+
 /// What waits to be sent: the beginning, then possibly a gap that grows, then the end.
 #[derive(Default)]
 struct Buffer {
     head: VecDeque<Piece>,
     tail: VecDeque<Piece>,
+    /// With the cost of its pieces, as the next ones.
     head_bytes: usize,
     tail_bytes: usize,
     /// Dropped between head and tail.
@@ -115,33 +129,44 @@ impl Buffer {
 
     fn put(&mut self, stream: Stream, bytes: &[u8]) {
         for part in bytes.chunks(OutputChunk::BYTES_MAX) {
-            if self.tail.is_empty() && self.dropped == 0 && self.head_bytes + part.len() <= HEAD_BYTES_MAX {
-                append(&mut self.head, stream, part);
-                self.head_bytes += part.len();
+            if self.has_room(part.len()) {
+                self.head_bytes += append(&mut self.head, stream, part);
             } else {
-                append(&mut self.tail, stream, part);
-                self.tail_bytes += part.len();
+                self.tail_bytes += append(&mut self.tail, stream, part);
             }
         }
-        while self.tail_bytes > TAIL_BYTES_MAX {
-            match self.tail.pop_front() {
-                Some(Piece::Data(_, bytes)) => {
-                    self.tail_bytes -= bytes.len();
-                    self.dropped += bytes.len() as u64;
-                }
-                Some(Piece::Gap(bytes)) => self.dropped += bytes,
-                None => break,
-            }
-        }
-        self.bytes = self.head_bytes + self.tail_bytes;
+        self.bound();
     }
 
     fn put_gap(&mut self, bytes: u64) {
-        let end = if self.tail.is_empty() && self.dropped == 0 { &mut self.head } else { &mut self.tail };
+        let at_head = self.has_room(0);
+        let end = if at_head { &mut self.head } else { &mut self.tail };
         match end.back_mut() {
             Some(Piece::Gap(before)) => *before += bytes,
-            _ => end.push_back(Piece::Gap(bytes)),
+            _ => {
+                end.push_back(Piece::Gap(bytes));
+                *if at_head { &mut self.head_bytes } else { &mut self.tail_bytes } += PIECE_COST;
+            }
         }
+        self.bound();
+    }
+
+    /// Whether what comes next belongs to the beginning.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.tail.is_empty() && self.dropped == 0 && self.head_bytes + bytes + PIECE_COST <= HEAD_BYTES_MAX
+    }
+
+    /// Drops what came first of the end while that is too much.
+    fn bound(&mut self) {
+        while self.tail_bytes > TAIL_BYTES_MAX {
+            let Some(piece) = self.tail.pop_front() else { break };
+            self.tail_bytes -= piece.cost();
+            self.dropped += match piece {
+                Piece::Data(_, bytes) => bytes.len() as u64,
+                Piece::Gap(bytes) => bytes,
+            };
+        }
+        self.bytes = self.head_bytes + self.tail_bytes;
     }
 
     fn take(&mut self, bytes_max: usize) -> Option<Batch> {
@@ -156,18 +181,24 @@ impl Buffer {
                 self.head_bytes = std::mem::take(&mut self.tail_bytes);
                 if self.dropped > 0 {
                     self.head.push_front(Piece::Gap(std::mem::take(&mut self.dropped)));
+                    self.head_bytes += PIECE_COST;
                 }
             }
             match self.head.pop_front() {
                 // A gap begins a batch, for what is missing is missing before the batch's chunks.
-                Some(Piece::Gap(missed)) if batch.chunks.is_empty() => batch.missed_bytes += missed,
-                Some(Piece::Data(stream, data)) if bytes + data.len() <= bytes_max || bytes == 0 => {
+                Some(Piece::Gap(missed)) if batch.chunks.is_empty() => {
+                    self.head_bytes -= PIECE_COST;
+                    batch.missed_bytes += missed;
+                }
+                Some(Piece::Data(stream, data))
+                    if bytes + data.len() + PIECE_COST <= bytes_max || bytes == 0 =>
+                {
                     if batch.missed_bytes > 0 && batch.chunks.is_empty() {
                         let note = format!("[{} bytes of output are missing here]", batch.missed_bytes);
                         batch.chunks.push((Stream::Note, note.into_bytes()));
                     }
-                    bytes += data.len();
-                    self.head_bytes -= data.len();
+                    bytes += data.len() + PIECE_COST;
+                    self.head_bytes -= data.len() + PIECE_COST;
                     batch.chunks.push((stream, data));
                 }
                 Some(other) => {
@@ -182,8 +213,8 @@ impl Buffer {
     }
 }
 
-/// Adds to the last piece where that is of the same stream and has room.
-fn append(pieces: &mut VecDeque<Piece>, stream: Stream, part: &[u8]) {
+/// Adds to the last piece where that is of the same stream and has room; by how much the pieces cost more.
+fn append(pieces: &mut VecDeque<Piece>, stream: Stream, part: &[u8]) -> usize {
     match pieces.back_mut() {
         Some(Piece::Data(last, bytes))
             if *last == stream
@@ -191,8 +222,12 @@ fn append(pieces: &mut VecDeque<Piece>, stream: Stream, part: &[u8]) {
                 && bytes.len() + part.len() <= OutputChunk::BYTES_MAX =>
         {
             bytes.extend_from_slice(part);
+            part.len()
         }
-        _ => pieces.push_back(Piece::Data(stream, part.to_vec())),
+        _ => {
+            pieces.push_back(Piece::Data(stream, part.to_vec()));
+            part.len() + PIECE_COST
+        }
     }
 }
 
@@ -214,6 +249,41 @@ impl Allowance {
         self.at = now;
         if self.left >= 0.0 { now } else { now + Duration::from_secs_f64(-self.left / RATE_BYTES) }
     }
+}
+
+/// For `crate::fuzz`: output as it comes, with batches taken in between. Each step begins with a byte that says what it is and
+/// one with its length.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz_output(data: &[u8]) {
+    let output = Output::new();
+    let (mut printed, mut sent) = (0, 0);
+    let mut collect = |batch: Batch| {
+        sent += batch.missed_bytes;
+        for (stream, bytes) in batch.chunks {
+            assert!(bytes.len() <= OutputChunk::BYTES_MAX);
+            sent += if stream == Stream::Note { 0 } else { bytes.len() as u64 };
+        }
+    };
+    let mut rest = data;
+    while let Some((&[what, length], after)) = rest.split_first_chunk() {
+        // Up to 64 KiB of each.
+        let bytes = vec![length; usize::from(length) * usize::from(length)];
+        match what % 5 {
+            0 => output.take().into_iter().for_each(&mut collect),
+            1 => output.gap(bytes.len() as u64),
+            2 => output.note("a remark"),
+            3 => output.write(Stream::Stdout, &bytes),
+            _ => output.write(Stream::Stderr, &bytes),
+        }
+        printed += if matches!(what % 5, 1 | 3 | 4) { bytes.len() as u64 } else { 0 };
+        assert!(output.shared.buffer.lock().bytes <= HEAD_BYTES_MAX + TAIL_BYTES_MAX + PIECE_COST);
+        rest = after;
+    }
+    while let Some(batch) = output.take() {
+        collect(batch);
+    }
+    // Remarks that were dropped count as missing, so there may be more than was printed.
+    assert!(sent >= printed);
 }
 
 #[cfg(test)]
@@ -248,14 +318,29 @@ mod tests {
         }
         let batches = drain(&mut buffer, BATCH_BYTES_MAX);
         let missed: Vec<u64> = batches.iter().map(|b| b.missed_bytes).filter(|m| *m > 0).collect();
-        assert_eq!(missed, [32 * OutputChunk::BYTES_MAX as u64]);
+        assert_eq!(missed, [34 * OutputChunk::BYTES_MAX as u64]);
         let after = batches.iter().find(|b| b.missed_bytes > 0).map(|b| b.chunks[0].clone());
-        assert_eq!(after, Some((Stream::Note, b"[1048576 bytes of output are missing here]".to_vec())));
+        assert_eq!(after, Some((Stream::Note, b"[1114112 bytes of output are missing here]".to_vec())));
         let kept: Vec<u8> = batches
             .iter()
             .flat_map(|b| b.chunks.iter().filter(|(s, _)| *s == Stream::Stdout).map(|(_, c)| c[0]))
             .collect();
-        assert_eq!(kept, (0..16).chain(48..64).collect::<Vec<u8>>());
+        assert_eq!(kept, (0..15).chain(49..64).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn a_byte_here_and_a_byte_there_take_no_more_than_a_flood() {
+        let mut buffer = Buffer::default();
+        for _ in 0..100_000 {
+            buffer.put(Stream::Stdout, b"a");
+            buffer.put(Stream::Stderr, b"b");
+            buffer.put_gap(1);
+        }
+        let pieces = buffer.head.len() + buffer.tail.len();
+        assert!(pieces <= (HEAD_BYTES_MAX + TAIL_BYTES_MAX) / PIECE_COST + 1, "{pieces}");
+        let batch = buffer.take(BATCH_BYTES_MAX).unwrap();
+        assert!(batch.chunks.len() <= BATCH_BYTES_MAX / PIECE_COST, "{}", batch.chunks.len());
+        assert!(batch.cost() >= batch.chunks.len() * PIECE_COST, "and it counts against the rate");
     }
 
     #[test]

@@ -51,6 +51,14 @@ impl KeyCache {
     }
 }
 
+/// For `crate::fuzz`: a private key as somebody may have put it into a secret, and a host's public one.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz_keys(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = decode(&Secret::new(text.to_owned()), None);
+    let _ = keys::PublicKey::from_openssh(text);
+}
+
 fn decode(key: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey, Error> {
     // The key's own errors are not passed on word for word: they could quote its text.
     keys::decode_secret_key(key.expose(), passphrase.map(Secret::expose)).map_err(|error| {

@@ -29,6 +29,9 @@ mod secret;
 pub mod exec;
 pub mod shell;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use {keys::fuzz_keys, shell::fuzz_shell};
+
 #[cfg(test)]
 pub mod testing;
 

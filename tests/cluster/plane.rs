@@ -36,12 +36,8 @@ pub(crate) struct Peer {
 impl Plane {
     /// Starts a control plane of `count` peers and waits until all vote.
     pub(crate) async fn start(count: usize) -> Plane {
-        static CRYPTO: Once = Once::new();
-        CRYPTO.call_once(|| {
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        });
         let dir = tempfile::tempdir().unwrap();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+        let http = http();
         let mut plane = Plane { dir, peers: Vec::new(), token: String::new(), http };
         let mut first = plane.new_peer();
         first.spawn(&["--bootstrap"]);
@@ -77,6 +73,21 @@ impl Plane {
         peer.spawn(&["--join", &through, "--join-token", token]);
         self.peers.push(peer);
         self.peers.len() - 1
+    }
+
+    /// Starts a control plane of one peer, `p1`, whose data directory `fill` puts where it is told.
+    #[allow(dead_code, reason = "only the tests of formats ask for it")]
+    pub(crate) async fn of_directory(fill: impl FnOnce(&Path)) -> Plane {
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path());
+        let http = http();
+        let mut plane = Plane { dir, peers: Vec::new(), token: String::new(), http };
+        let mut peer = plane.new_peer();
+        plane.token = std::fs::read_to_string(peer.data.join("admin.token")).unwrap().trim().to_string();
+        peer.spawn(&[]);
+        plane.peers.push(peer);
+        plane.ready(0).await;
+        plane
     }
 
     /// Starts a control plane of one peer from a backup of another; its tokens are that one's.
@@ -249,6 +260,14 @@ impl Plane {
     }
 }
 
+fn http() -> reqwest::Client {
+    static CRYPTO: Once = Once::new();
+    CRYPTO.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap()
+}
+
 impl Peer {
     fn spawn(&mut self, more: &[&str]) {
         std::fs::create_dir_all(&self.data).unwrap();
@@ -300,6 +319,12 @@ impl Peer {
     #[allow(dead_code, reason = "the load programs ask for it")]
     pub(crate) fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
+    }
+
+    /// Where other peers reach it.
+    #[allow(dead_code, reason = "only tests of the ports ask for it")]
+    pub(crate) fn peer_addr(&self) -> &str {
+        &self.peer_addr
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -22,6 +22,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 pub use calls::{Listing, RunFilter, TaskFilter, Written};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use stream::fuzz_events;
 pub use stream::{ByteStream, FollowedOutput, WatchEvent, WatchStream};
 pub use trust::{Trust, fingerprint_text, parse_fingerprint};
 
@@ -358,8 +360,20 @@ impl Client {
 
     /// Sends, and reads the answer's body.
     pub(crate) async fn fetch<T: DeserializeOwned>(&self, call: Call) -> Result<T, Error> {
-        let response = self.send(call).await?;
-        read_json(response).await
+        let mut tries = 0;
+        loop {
+            let index = self.current.load(Ordering::Relaxed);
+            let response = self.send(call.clone()).await?;
+            match read_json(response).await {
+                // The peer ended in the middle of its answer. Another one has the same, under the same key.
+                Err(Error::Broken { .. }) if tries < self.endpoints.len() => {
+                    tries += 1;
+                    let next = (index + 1) % self.endpoints.len();
+                    let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+                }
+                read => return read,
+            }
+        }
     }
 
     /// Sends, and expects nothing back.

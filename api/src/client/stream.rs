@@ -103,6 +103,31 @@ impl SseEvent {
     }
 }
 
+/// For `crate::fuzz`: an answer that a peer, or who pretends to be one, sends to a watcher; in two pieces.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz_events(data: &[u8]) {
+    let Some((&cut, data)) = data.split_first() else { return };
+    let (first, second) = data.split_at(usize::from(cut).min(data.len()));
+    let pieces = [first, second].map(|piece| Ok(Bytes::copy_from_slice(piece)));
+    let mut lines = Lines::new(Box::pin(stream::iter(pieces)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let read = async {
+        let (mut event, mut count) = (SseEvent::default(), 0);
+        while let Ok(Some(line)) = lines.next().await {
+            count += 1;
+            let _ = serde_json::from_str::<Output>(&line);
+            if event.take(&line) {
+                let event = std::mem::take(&mut event);
+                let _ = (event.id.map(|id| id.parse::<u64>()), serde_json::from_str::<Changes>(&event.data));
+            }
+        }
+        assert_eq!(count, data.iter().filter(|byte| **byte == b'\n').count());
+    };
+    if let Ok(runtime) = runtime {
+        runtime.block_on(read);
+    }
+}
+
 /// Reconnects for as long as the error may pass.
 struct Watching {
     client: Client,

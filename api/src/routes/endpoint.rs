@@ -285,6 +285,7 @@ impl Endpoint {
                         query,
                         headers,
                         body: Some(body),
+                        room: None,
                         caller: None,
                         address: address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip()),
                     };

@@ -459,6 +459,37 @@ fn unknown(kind: Kind, text: &str) -> String {
     format!("there is no {kind} `{shown}`")
 }
 
+/// For `crate::fuzz`: a query string, with every way in which parameters are read; and a path's parameter.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz_queries(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(whole) = crate::request::unescape(text) {
+        assert!(whole.len() <= text.len());
+    }
+    let ways: [fn(&mut Query) -> bool; 14] = [
+        |query| query.limit().is_ok(),
+        |query| query.flag("follow").is_ok(),
+        |query| super::resources::cursor::<Place>(query).is_ok(),
+        |query| super::resources::cursor::<Name>(query).is_ok(),
+        |query| super::resources::cursor::<rscaler_raft::model::EventId>(query).is_ok(),
+        |query| super::resources::cursor::<u64>(query).is_ok(),
+        |query| query.value::<crate::request::Selector>("selector").is_ok(),
+        |query| query.value::<Span>("step").is_ok(),
+        |query| query.word::<Agg>("agg").is_ok(),
+        |query| query.word::<crate::types::TaskState>("state").is_ok(),
+        |query| moment(query, "from", 1_700_000_000_000).is_ok(),
+        |query| moment(query, "to", i64::MIN).is_ok(),
+        |query| moment(query, "at", i64::MAX).is_ok(),
+        |query| query.value::<rscaler_raft::model::PeerId>("peer").is_ok(),
+    ];
+    for way in ways {
+        let Ok(mut query) = Query::parse(text) else { return };
+        if way(&mut query) {
+            let _ = query.finish();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -37,6 +37,8 @@ pub(super) struct Connection<S> {
     pub(super) watcher: Watcher,
     pub(super) address: SocketAddr,
     pub(super) presence: Arc<Presence>,
+    /// Whether its address has too many, so that it is told so and nothing else.
+    pub(super) is_crowd: bool,
 }
 
 /// What a connection is read from and written to.
@@ -94,10 +96,13 @@ where
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .max_header_list_size(HEAD_BYTES_MAX);
         let (ctx, service, address, presence) = (self.ctx, self.service, self.address, self.presence);
+        let is_crowd = self.is_crowd;
         let answers = service_fn(move |request| {
             let (ctx, service, busy) = (ctx.clone(), service.clone(), presence.begin());
             async move {
-                let response = if speaks_right {
+                let response = if is_crowd {
+                    crowded()
+                } else if speaks_right {
                     answer(&ctx, service, address, request).await
                 } else {
                     without_tls(&request)
@@ -129,6 +134,15 @@ fn without_tls(request: &Request<Incoming>) -> Response {
     let detail = format!("this port speaks TLS: write https://{host}");
     let problem = Problem::new(StatusCode::BAD_REQUEST, "tls_needed", detail);
     let mut response = problem.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// For whoever has too many connections already.
+fn crowded() -> Response {
+    let mut response =
+        Problem::unavailable("too many connections from your address: use fewer, or close some")
+            .into_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -2,6 +2,7 @@
 //! nothing to do for longest first; so they cost others nothing, however many there are.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,6 +13,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::crowd::whose;
+
 /// Idle connections, in the order in which they became so. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Idle(Arc<Mutex<Waiting>>);
@@ -19,32 +22,43 @@ pub(super) struct Idle(Arc<Mutex<Waiting>>);
 #[derive(Default)]
 struct Waiting {
     next: u64,
-    connections: BTreeMap<u64, CancellationToken>,
+    connections: BTreeMap<u64, (IpAddr, CancellationToken)>,
 }
 
 impl Idle {
     /// A connection that has just come: idle until its first request is there whole.
-    pub(super) fn enter(&self) -> Arc<Presence> {
-        let cut = CancellationToken::new();
-        let place = self.insert(cut.clone());
+    pub(super) fn enter(&self, address: IpAddr) -> Arc<Presence> {
+        let (cut, whose) = (CancellationToken::new(), whose(address));
+        let place = self.insert(whose, cut.clone());
         let work = Mutex::new(Work { requests: 0, since: Instant::now(), place });
-        Arc::new(Presence { idle: self.clone(), cut, work })
+        Arc::new(Presence { idle: self.clone(), whose, cut, work })
     }
 
     /// Cuts the connection that has been idle for longest; says whether there was one.
     pub(super) fn cut_one(&self) -> bool {
         let longest = self.0.lock().connections.pop_first();
-        longest.is_some_and(|(_, cut)| {
+        longest.is_some_and(|(_, (_, cut))| {
             cut.cancel();
             true
         })
     }
 
-    fn insert(&self, cut: CancellationToken) -> u64 {
+    /// The same among those of one address. Looks at all that are idle: for when there are too many.
+    pub(super) fn cut_one_of(&self, address: IpAddr) -> bool {
+        let (mut waiting, wanted) = (self.0.lock(), whose(address));
+        let longest = waiting.connections.iter().find(|(_, (whose, _))| *whose == wanted);
+        let Some(place) = longest.map(|(place, _)| *place) else { return false };
+        waiting.connections.remove(&place).is_some_and(|(_, cut)| {
+            cut.cancel();
+            true
+        })
+    }
+
+    fn insert(&self, whose: IpAddr, cut: CancellationToken) -> u64 {
         let mut waiting = self.0.lock();
         let place = waiting.next;
         waiting.next += 1;
-        waiting.connections.insert(place, cut);
+        waiting.connections.insert(place, (whose, cut));
         place
     }
 
@@ -56,6 +70,7 @@ impl Idle {
 /// One connection, while it is there.
 pub(super) struct Presence {
     idle: Idle,
+    whose: IpAddr,
     cut: CancellationToken,
     work: Mutex<Work>,
 }
@@ -116,7 +131,7 @@ impl Drop for Busy {
         work.requests -= 1;
         if work.requests == 0 {
             work.since = Instant::now();
-            work.place = presence.idle.insert(presence.cut.clone());
+            work.place = presence.idle.insert(presence.whose, presence.cut.clone());
         }
     }
 }
@@ -158,11 +173,21 @@ mod tests {
     use super::*;
 
     const LONGEST: Duration = Duration::from_secs(60);
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_makes_room_for_itself() {
+        let idle = Idle::default();
+        let (here, there) = (idle.enter(HERE), idle.enter(THERE));
+        assert!(idle.cut_one_of(THERE) && !idle.cut_one_of(THERE));
+        assert!(there.cut.is_cancelled() && !here.cut.is_cancelled());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_connection_that_is_idle_for_longest_makes_room() {
         let idle = Idle::default();
-        let (first, second, third) = (idle.enter(), idle.enter(), idle.enter());
+        let (first, second, third) = (idle.enter(HERE), idle.enter(HERE), idle.enter(HERE));
         drop(first.begin());
         let busy = second.begin();
         assert!(idle.cut_one());
@@ -179,7 +204,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_over_once_it_has_been_idle_for_long() {
         let idle = Idle::default();
-        let connection = idle.enter();
+        let connection = idle.enter(HERE);
         let busy = connection.begin();
         assert!(tokio::time::timeout(LONGEST * 5, connection.over(LONGEST)).await.is_err());
         drop(busy);

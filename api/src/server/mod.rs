@@ -1,6 +1,7 @@
 //! Listens, and serves the API over HTTP/1.1 and HTTP/2, with and without TLS, in one code path.
 
 mod connection;
+mod crowd;
 mod guard;
 mod idle;
 mod tls;
@@ -23,10 +24,13 @@ pub use tls::{Certificate, Error as TlsError, server_config};
 use crate::context::Context;
 use crate::routes;
 use connection::Connection;
+use crowd::Crowd;
 use idle::Idle;
 
 /// How long nothing is accepted after an error that is the machine's: too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections of one address beyond its bound that are answered, in words, before they are closed.
+const TOLD_MAX: usize = 16;
 /// How long one waits for a place while every connection is busy, before looking for an idle one again.
 const PLACE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -77,7 +81,8 @@ impl Server {
 async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, ctx: &Context, shutdown: &CancellationToken) {
     let service = TowerToHyperService::new(warp::service(routes::filter(ctx)));
     let places = Arc::new(Semaphore::new(ctx.limits().connections_max));
-    let idle = Idle::default();
+    let (idle, crowd) = (Idle::default(), Crowd::default());
+    let of_one_max = ctx.limits().connections_per_address_max;
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
@@ -89,20 +94,28 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, ctx: &Context, s
             accepted = accept(&listener, &places, &idle) => accepted,
         };
         let Some((stream, address, place)) = accepted else { continue };
+        let (member, of_one) = crowd.enter(address.ip());
+        // One that is idle makes room for this one, as long as there are any.
+        let is_crowd = of_one > of_one_max && !idle.cut_one_of(address.ip());
+        if is_crowd && of_one > of_one_max + TOLD_MAX {
+            tracing::debug!(%address, "an address has too many connections: closed at once");
+            continue;
+        }
         let connection = Connection {
             service: service.clone(),
             ctx: ctx.clone(),
             tls: tls.clone(),
             watcher: graceful.watcher(),
             address,
-            presence: idle.enter(),
+            presence: idle.enter(address.ip()),
+            is_crowd,
         };
         let metrics = ctx.metrics().clone();
         connections.spawn(async move {
             metrics.connections(1);
             connection.serve(stream).await;
             metrics.connections(-1);
-            drop(place);
+            drop((place, member));
         });
     }
     drop(listener);

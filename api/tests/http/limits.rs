@@ -222,3 +222,85 @@ async fn a_linearizable_read_and_the_applied_index_are_told() {
     assert_eq!(created.header("x-rscaler-applied"), Some(fixture.handle.applied().to_string().as_str()));
     assert!(fixture.get("/nowhere").await.header("x-rscaler-applied").is_some());
 }
+
+#[tokio::test]
+async fn a_body_that_is_packed_is_refused_and_not_unpacked() {
+    let fixture = start().await;
+    for encoding in ["gzip", "deflate, br"] {
+        let sent = fixture
+            .request(Method::POST, "/api/v1/apply", ADMIN)
+            .header("content-encoding", encoding)
+            .body(vec![0x1f, 0x8b, 8, 0]);
+        let answer = Answer::read(sent.send().await.unwrap()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (415, "unsupported_media_type"));
+        assert!(answer.text().contains(encoding), "{}", answer.text());
+    }
+    let plain = fixture.request(Method::POST, "/api/v1/apply", ADMIN).header("content-encoding", "identity");
+    let answer = plain.body("kind: cluster\nname: a\n").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn bodies_on_their_way_are_bounded_together() {
+    let fixture = start_with(Limits { bodies_bytes_max: 100 << 10, ..Limits::default() }).await;
+    let mut slow = TcpStream::connect(fixture.address).await.unwrap();
+    let head = format!(
+        "POST /api/v1/apply HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\ncontent-length: {}\r\n\r\n",
+        90 << 10
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(&vec![b' '; 80 << 10]).await.unwrap();
+    let file = || json!({"name": "a", "content": "x".repeat(50 << 10)});
+    let begun = tokio::time::Instant::now();
+    // It takes a moment until the slow one's bytes are there.
+    let refused = loop {
+        let answer = fixture.put("/api/v1/files/a", file()).await;
+        if answer.status == 503 {
+            break answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{}", answer.text());
+    };
+    assert_eq!(refused.code(), "unavailable");
+    assert!(
+        refused.header("retry-after").is_some() && refused.text().contains("bodies"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(fixture.get("/api/v1/whoami").await.status, 200);
+    assert_eq!(fixture.post("/api/v1/clusters", json!({"name": "small"})).await.status, 201);
+    drop(slow);
+    let begun = tokio::time::Instant::now();
+    while !(200..300).contains(&fixture.put("/api/v1/files/a", file()).await.status) {
+        assert!(begun.elapsed() < PATIENCE, "there is room again once it is gone");
+    }
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_of_connections() {
+    let fixture = start_with(Limits { connections_per_address_max: 4, ..Limits::default() }).await;
+    // Idle ones make room for the same client's requests.
+    let mut idle = Vec::new();
+    for _ in 0..10 {
+        idle.push(TcpStream::connect(fixture.address).await.unwrap());
+    }
+    assert_eq!(fixture.get("/api/v1/whoami").await.status, 200);
+    let mut rest = Vec::new();
+    tokio::time::timeout(PATIENCE, idle[0].read_to_end(&mut rest)).await.expect("it is cut").ok();
+    // Busy ones do not: who comes then is told.
+    let mut watchers = Vec::new();
+    let refused = loop {
+        let answer = fixture.request(Method::GET, "/api/v1/watch", VIEWER).send().await.unwrap();
+        if answer.status() != 200 {
+            break Answer::read(answer).await;
+        }
+        watchers.push(answer);
+        assert!(watchers.len() <= 4, "{} watchers", watchers.len());
+    };
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert!(refused.text().contains("too many connections"), "{}", refused.text());
+    drop(watchers);
+    let begun = tokio::time::Instant::now();
+    while fixture.get("/api/v1/whoami").await.status != 200 {
+        assert!(begun.elapsed() < PATIENCE, "there is room again once they are gone");
+    }
+}

@@ -9,6 +9,10 @@ mod convert;
 mod differences;
 mod engine;
 mod forward;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+#[cfg(test)]
+pub(crate) mod golden;
 mod leadership;
 mod log;
 mod machine;

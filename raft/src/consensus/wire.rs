@@ -102,14 +102,17 @@ impl Append {
 
     pub(crate) fn into_raft(self) -> Result<AppendRequest, codec::Error> {
         // openraft relies on entries that follow one another.
-        let first = self.prev.map_or(0, |prev| prev.index + 1);
-        for (next, entry) in (first..).zip(&self.entries) {
+        let corrupt =
+            |detail: String| codec::Error::Corrupt { what: "entries of the log".to_string(), detail };
+        let ends = || corrupt("nothing can follow the last index there is".to_string());
+        let first = self.prev.map_or(Some(0), |prev| prev.index.checked_add(1)).ok_or_else(ends)?;
+        for (next, entry) in (first..u64::MAX).zip(&self.entries) {
             if entry.position.index != next {
-                return Err(codec::Error::Corrupt {
-                    what: "entries of the log".to_string(),
-                    detail: format!("{} comes where {next} should", entry.position.index),
-                });
+                return Err(corrupt(format!("{} comes where {next} should", entry.position.index)));
             }
+        }
+        if u64::MAX - first < self.entries.len() as u64 {
+            return Err(ends());
         }
         Ok(AppendRequest {
             vote: self.vote.into(),
@@ -449,6 +452,20 @@ mod tests {
         assert!(append(vec![entry(0), entry(1)]).into_raft().is_ok());
         assert!(append(vec![entry(0), entry(2)]).into_raft().is_err());
         assert!(append(vec![entry(1)]).into_raft().is_err());
+    }
+
+    #[test]
+    fn nothing_follows_the_last_index() {
+        let append = |index, entries| Append {
+            vote: Vote { term: 1, peer: 1, committed: true },
+            prev: Some(LogPosition { term: 1, index }),
+            entries,
+            committed: None,
+        };
+        let entry = |index| WireEntry { position: LogPosition { term: 1, index }, content: Content::Blank };
+        assert!(append(u64::MAX, Vec::new()).into_raft().is_err());
+        assert!(append(u64::MAX - 1, vec![entry(u64::MAX)]).into_raft().is_err());
+        assert!(append(u64::MAX - 2, vec![entry(u64::MAX - 1)]).into_raft().is_ok());
     }
 
     #[test]

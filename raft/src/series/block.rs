@@ -190,6 +190,15 @@ impl Block {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+impl Block {
+    /// For [`crate::fuzz`]: a value whose version and checksum fit.
+    pub(super) fn fuzz_seal(id: &BlockId, codec: u8, covered: &[u8]) -> Vec<u8> {
+        let crc = checksum(id, covered) ^ u32::from(codec);
+        [&[BLOCK_VERSION, codec], &crc.to_le_bytes()[..], covered].concat()
+    }
+}
+
 impl BlockMeta {
     /// Reads and checks the header of a stored block.
     ///

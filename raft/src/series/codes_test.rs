@@ -133,6 +133,23 @@ fn forge(id: BlockId, bytes: &mut [u8]) {
     }
 }
 
+#[test]
+fn a_column_that_claims_a_large_dictionary_is_refused() {
+    let samples = Samples { times: vec![1_000, 2_000, 4_000], values: vec![1e300, -1e-300, 0.1] };
+    let block = block_of(&samples, vec![0; 60_000]);
+    let column = block.bytes.windows(4).position(|four| four == b"pco!").unwrap();
+    let is_refused = |at: usize| {
+        let mut bytes = block.bytes.to_vec();
+        bytes[at] = bytes[at] & 0xf0 | 4;
+        forge(block.meta.id, &mut bytes);
+        let opened = open(block.meta.id, &bytes).unwrap();
+        let read = decode_samples(&opened, &mut Vec::new(), &mut Samples::default());
+        read.is_err_and(|bad| bad.0.contains("never written"))
+    };
+    // Behind pco's own head, which is some bytes long.
+    assert!((column..column + 16).any(is_refused));
+}
+
 proptest! {
     #[test]
     fn packed_samples_come_back(samples in samples(300)) {

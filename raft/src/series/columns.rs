@@ -3,7 +3,7 @@
 //! Samples become columns: times as runs of a regular step (or, if they have none, their differences), values as
 //! integers of a [`Form`] (or floats, if they have none), both through pco. A packed stream is kept where it is smaller.
 
-use pco::standalone::{simple_compress, simple_decompress_into};
+use pco::standalone::{DecompressorItem, FileDecompressor, simple_compress};
 use pco::{ChunkConfig, DeltaSpec};
 
 use super::block::{BLOCK_SAMPLES_MAX, Codec, Opened};
@@ -17,6 +17,10 @@ use super::unpack::{PADDING, Take, Times, Unpacker};
 /// pco's level: at this one a sample takes 10 to 30 ns; higher ones cost more and gain nothing at our block sizes.
 const LEVEL: usize = 8;
 
+/// Where a chunk of pco says how numbers became what is coded, in the low four bits: behind its type and 24 bits of its length.
+const CHUNK_MODE_AT: usize = 4;
+/// Classic, multiples of integers or of floats, quantized floats. The next is a dictionary, which we never ask for.
+const CHUNK_MODE_MAX: u8 = 3;
 const TIMES_AS_RUNS: u8 = 0;
 const TIMES_AS_DIFFERENCES: u8 = 1;
 
@@ -84,10 +88,23 @@ fn column<T: pco::data_types::Number + Default>(
     reader: &mut Reader<'_>,
     count: usize,
 ) -> Result<Vec<T>, Bad> {
+    let bad = |_| Bad("pco does not decode a column");
+    let (file, chunk) = FileDecompressor::new(reader.bytes()?).map_err(bad)?;
+    // A dictionary would be made as long as it claims to be, up to 128 MiB, before it is read.
+    if chunk.get(CHUNK_MODE_AT).is_none_or(|byte| byte & 15 > CHUNK_MODE_MAX) {
+        return Err(Bad("a column is coded in a way that is never written"));
+    }
+    let DecompressorItem::Chunk(mut chunk) = file.chunk_decompressor::<T, _>(chunk).map_err(bad)? else {
+        return Err(Bad("a column is empty"));
+    };
+    if chunk.n() != count {
+        return Err(Bad("a column has the wrong length"));
+    }
     let mut numbers = vec![T::default(); count];
-    let progress = simple_decompress_into(reader.bytes()?, &mut numbers)
-        .map_err(|_| Bad("pco does not decode a column"))?;
-    if progress.n_processed == count { Ok(numbers) } else { Err(Bad("a column has the wrong length")) }
+    let progress = chunk.read(&mut numbers).map_err(bad)?;
+    // One chunk, and the byte that ends the file.
+    let ends = progress.n_processed == count && matches!(chunk.into_src(), [0]);
+    if ends { Ok(numbers) } else { Err(Bad("a column does not end where it should")) }
 }
 
 /// Runs of samples at a regular step: (difference to the sample before, step, length).

@@ -18,6 +18,10 @@ mod due;
 mod execute;
 mod expire;
 mod form;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+#[cfg(test)]
+pub(crate) mod golden;
 mod head;
 mod jobs;
 mod key;

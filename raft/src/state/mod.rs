@@ -12,6 +12,10 @@ mod config;
 mod digest;
 mod events;
 mod files;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+#[cfg(test)]
+pub(crate) mod golden;
 mod keys;
 mod notice;
 mod peers;
@@ -35,8 +39,8 @@ mod runs_test;
 mod sessions_test;
 #[cfg(test)]
 mod tasks_test;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod triggers_test;
 

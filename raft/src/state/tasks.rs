@@ -11,8 +11,8 @@ use super::{Notice, State};
 use crate::command::{Ending, EndingResult, Outcome, Progress, Rejection, Reply, TaskReport};
 use crate::decide::place::{self, Candidate};
 use crate::model::{
-    Action, Actor, Attempt, Elapsed, EventKind, Executor, Name, OnExecutorLoss, OutputChunk, RetryOn, Stream,
-    Task, TaskId, TaskState,
+    Action, Actor, Attempt, Elapsed, EventKind, Executor, Name, OnExecutorLoss, OutputChunk, OutputTotals,
+    RetryOn, Stream, Task, TaskId, TaskState,
 };
 use crate::planted::{Bug, is_planted};
 
@@ -30,6 +30,10 @@ const UNBEGUN_PAUSE_MAX: Duration = Duration::from_secs(30);
 const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 /// Output kept over all tasks; beyond it, that of the runs that ended longest ago goes.
 const OUTPUT_BYTES_KEPT_MAX: u64 = 256 << 20;
+/// What a chunk of output counts beside its bytes: it is a row, however little is in it.
+const CHUNK_COST: u64 = 128;
+/// The most chunks kept of the beginning of a task's output, and of its end.
+const CHUNKS_KEPT_MAX: u64 = 32_768;
 
 impl State {
     /// Gives ready tasks to peers that have room.
@@ -407,7 +411,8 @@ impl State {
             let bytes = chunk.bytes.len() as u64;
             let sequence = totals.next;
             totals.next += 1;
-            if totals.head_end == sequence && totals.head_bytes + bytes <= half {
+            if totals.head_end == sequence && totals.head_bytes + bytes <= half && sequence < CHUNKS_KEPT_MAX
+            {
                 totals.head_bytes += bytes;
                 totals.head_end = totals.next;
                 totals.tail_start = totals.next;
@@ -415,13 +420,18 @@ impl State {
                 totals.tail_bytes += bytes;
             }
             self.outputs.insert((id, sequence), chunk);
-            self.indexes.output_bytes += bytes;
-            while totals.tail_bytes > half {
-                let cut = self.outputs.remove(&(id, totals.tail_start)).map_or(0, |c| c.bytes.len() as u64);
+            self.indexes.output_bytes += bytes + CHUNK_COST;
+            let too_much = |totals: &OutputTotals| {
+                totals.tail_bytes > half || totals.next - totals.tail_start > CHUNKS_KEPT_MAX
+            };
+            while totals.tail_start < totals.next && too_much(&totals) {
+                if let Some(chunk) = self.outputs.remove(&(id, totals.tail_start)) {
+                    let cut = chunk.bytes.len() as u64;
+                    totals.tail_bytes -= cut;
+                    totals.cut_bytes += cut;
+                    self.indexes.output_bytes -= cut + CHUNK_COST;
+                }
                 totals.tail_start += 1;
-                totals.tail_bytes -= cut;
-                totals.cut_bytes += cut;
-                self.indexes.output_bytes -= cut;
             }
         }
         if let Some(task) = self.tasks.get_mut(&id) {
@@ -460,7 +470,7 @@ impl State {
         }
         for key in keys {
             if let Some(chunk) = self.outputs.remove(&key) {
-                self.indexes.output_bytes -= chunk.bytes.len() as u64;
+                self.indexes.output_bytes -= chunk.bytes.len() as u64 + CHUNK_COST;
             }
         }
         if let Some(task) = self.tasks.get_mut(&id) {
@@ -514,7 +524,8 @@ impl State {
                 self.enqueue(task.id, task.not_before);
             }
         }
-        self.indexes.output_bytes = self.outputs.iter().map(|(_, chunk)| chunk.bytes.len() as u64).sum();
+        self.indexes.output_bytes =
+            self.outputs.iter().map(|(_, chunk)| chunk.bytes.len() as u64 + CHUNK_COST).sum();
     }
 }
 

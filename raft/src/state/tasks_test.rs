@@ -350,6 +350,23 @@ fn of_much_output_the_beginning_and_the_end_are_kept() {
 }
 
 #[test]
+fn output_of_single_bytes_is_bounded_by_its_chunks() {
+    let mut driver = with_nodes(1, &["web01"]);
+    driver.run_on_web(command(|_| ()));
+    driver.begin(1);
+    let (report, reports) = (4096u64, 25);
+    for _ in 0..reports {
+        let chunk = OutputChunk { attempt: 1, stream: Stream::Stdout, bytes: b"x".to_vec() };
+        driver.report(1, Progress::Output { chunks: vec![chunk; report as usize], missed_bytes: 0 });
+    }
+    let totals = driver.task(1).output;
+    let kept = driver.state.output(TaskId(1), 0).count() as u64;
+    assert_eq!(totals.head_bytes + totals.tail_bytes + totals.cut_bytes, report * reports);
+    assert_eq!((kept, totals.head_bytes + totals.tail_bytes), (65_536, 65_536));
+    driver.restart();
+}
+
+#[test]
 fn a_chunk_too_large_is_cut_and_what_was_missed_is_counted() {
     let mut driver = with_nodes(1, &["web01"]);
     driver.run_on_web(command(|_| ()));

@@ -1,6 +1,7 @@
 //! A state with a log, as tests drive it: what `Replica` and the leader do around it in a control plane.
 
 #![allow(clippy::unwrap_used)]
+#![cfg_attr(not(test), allow(dead_code))]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,31 +13,31 @@ use crate::command::{
 };
 use crate::model::*;
 
-pub(super) fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-pub(super) fn secs(secs: u64) -> Duration {
+pub(crate) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
 /// When tests begin, by the wall clock: in seconds.
-pub(super) const BEGIN: i64 = 1_700_000_000;
+pub(crate) const BEGIN: i64 = 1_700_000_000;
 
-pub(super) struct Driver {
-    pub(super) state: State,
-    pub(super) index: u64,
+pub(crate) struct Driver {
+    pub(crate) state: State,
+    pub(crate) index: u64,
     /// Everything that was applied.
-    pub(super) log: Vec<Proposal>,
+    pub(crate) log: Vec<Proposal>,
     /// What a checkpoint holds.
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Whose sessions are renewed as time passes.
-    pub(super) alive: BTreeMap<PeerId, u64>,
+    pub(crate) alive: BTreeMap<PeerId, u64>,
 }
 
 impl Driver {
     /// A state whose clock has begun.
-    pub(super) fn new() -> Driver {
+    pub(crate) fn new() -> Driver {
         let mut driver = Driver {
             state: State::new(),
             index: 0,
@@ -50,7 +51,7 @@ impl Driver {
     }
 
     /// A state with peers 1 to `peers`, each with a session that takes work.
-    pub(super) fn with_peers(peers: u64) -> Driver {
+    pub(crate) fn with_peers(peers: u64) -> Driver {
         let mut driver = Driver::new();
         for peer in 1..=peers {
             driver.admit(peer);
@@ -59,7 +60,7 @@ impl Driver {
         driver
     }
 
-    pub(super) fn admit(&mut self, peer: u64) {
+    pub(crate) fn admit(&mut self, peer: u64) {
         let token = (peer > 1).then_some([peer as u8; 32]);
         if let Some(hash) = token {
             self.apply(Command::CreateJoinToken { hash, ttl_ms: 60_000, role: PeerRole::Voter }).unwrap();
@@ -74,13 +75,13 @@ impl Driver {
     }
 
     /// Opens a session, keeps it alive from now on, and gives its epoch.
-    pub(super) fn open(&mut self, peer: u64, boot: u128) -> u64 {
+    pub(crate) fn open(&mut self, peer: u64, boot: u128) -> u64 {
         let capabilities =
             Capabilities { work: ["ssh".to_string()].into(), tasks_max: 64, version: "0".to_string() };
         self.open_with(peer, boot, capabilities)
     }
 
-    pub(super) fn open_with(&mut self, peer: u64, boot: u128, capabilities: Capabilities) -> u64 {
+    pub(crate) fn open_with(&mut self, peer: u64, boot: u128, capabilities: Capabilities) -> u64 {
         let api_url = format!("http://127.0.0.{peer}:8000");
         let peer = PeerId(peer);
         match self.apply(Command::OpenSession { peer, boot, capabilities, api_url }).unwrap() {
@@ -92,11 +93,11 @@ impl Driver {
         }
     }
 
-    pub(super) fn apply(&mut self, command: Command) -> Outcome {
+    pub(crate) fn apply(&mut self, command: Command) -> Outcome {
         self.propose(Proposal { request: None, actor: Actor::System, command })
     }
 
-    pub(super) fn propose(&mut self, proposal: Proposal) -> Outcome {
+    pub(crate) fn propose(&mut self, proposal: Proposal) -> Outcome {
         self.index += 1;
         let outcome = self.state.apply(self.index, &proposal);
         self.log.push(proposal);
@@ -104,7 +105,7 @@ impl Driver {
     }
 
     /// Lets time pass, in ticks of at most a second, with sessions renewed before each.
-    pub(super) fn pass(&mut self, ms: i64) {
+    pub(crate) fn pass(&mut self, ms: i64) {
         let mut left = ms;
         while left > 0 {
             let step = left.min(1000);
@@ -118,13 +119,13 @@ impl Driver {
     }
 
     /// Lets time pass until the wall clock shows `secs` after the beginning.
-    pub(super) fn until(&mut self, secs: i64) {
+    pub(crate) fn until(&mut self, secs: i64) {
         let now = self.state.clock().wall.0;
         self.pass((BEGIN + secs) * 1000 - now);
     }
 
     /// Writes a checkpoint, and goes on with what is read from it.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let before = self.state.digest();
         for change in self.state.drain().rows {
             match change.value {
@@ -136,28 +137,28 @@ impl Driver {
         assert_eq!(before, self.state.digest(), "what is restored is what was stored");
     }
 
-    pub(super) fn configure(&mut self, changes: Vec<Change>) -> Outcome {
+    pub(crate) fn configure(&mut self, changes: Vec<Change>) -> Outcome {
         self.apply(Command::Configure(changes))
     }
 
-    pub(super) fn put(&mut self, object: &str, spec: Spec) {
+    pub(crate) fn put(&mut self, object: &str, spec: Spec) {
         self.try_put(object, spec).unwrap();
     }
 
-    pub(super) fn try_put(&mut self, object: &str, spec: Spec) -> Outcome {
+    pub(crate) fn try_put(&mut self, object: &str, spec: Spec) -> Outcome {
         self.configure(vec![put(object, spec)])
     }
 
-    pub(super) fn refused(&mut self, object: &str, spec: Spec) -> Rejection {
+    pub(crate) fn refused(&mut self, object: &str, spec: Spec) -> Rejection {
         self.try_put(object, spec).unwrap_err()
     }
 
-    pub(super) fn try_delete(&mut self, kind: Kind, object: &str) -> Outcome {
+    pub(crate) fn try_delete(&mut self, kind: Kind, object: &str) -> Outcome {
         self.configure(vec![delete(kind, object)])
     }
 
     /// Cluster `web` with nodes, an SSH profile, the counter `load1` and the action `tidy`.
-    pub(super) fn fleet(&mut self, nodes: &[&str]) {
+    pub(crate) fn fleet(&mut self, nodes: &[&str]) {
         let mut changes = vec![
             put("web", cluster()),
             put("ops", profile(None)),
@@ -169,7 +170,7 @@ impl Driver {
     }
 
     /// Starts a run of one step over cluster `web`.
-    pub(super) fn run_on_web(&mut self, what: Action) -> RunId {
+    pub(crate) fn run_on_web(&mut self, what: Action) -> RunId {
         let step = StartStep {
             what: What::Inline(Box::new(what)),
             target: Target::Cluster,
@@ -178,29 +179,29 @@ impl Driver {
         self.start(Scope { cluster: Some(name("web")), node: None }, vec![step])
     }
 
-    pub(super) fn start(&mut self, scope: Scope, steps: Vec<StartStep>) -> RunId {
+    pub(crate) fn start(&mut self, scope: Scope, steps: Vec<StartStep>) -> RunId {
         match self.apply(Command::StartRun(StartRun { scope, steps })).unwrap() {
             Reply::Run(run) => run,
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) fn task(&self, id: u64) -> &Task {
+    pub(crate) fn task(&self, id: u64) -> &Task {
         self.state.task(TaskId(id)).unwrap()
     }
 
-    pub(super) fn task_states(&self) -> Vec<TaskState> {
+    pub(crate) fn task_states(&self) -> Vec<TaskState> {
         let mut tasks: Vec<_> = self.state.tasks_before(None).map(|task| task.state).collect();
         tasks.reverse();
         tasks
     }
 
-    pub(super) fn run_state(&self, id: RunId) -> RunState {
+    pub(crate) fn run_state(&self, id: RunId) -> RunState {
         self.state.run(id).unwrap().state
     }
 
     /// Reports on a task as its present executor. Whether it was taken.
-    pub(super) fn report(&mut self, task: u64, progress: Progress) -> bool {
+    pub(crate) fn report(&mut self, task: u64, progress: Progress) -> bool {
         let (attempt, session) = {
             let task = self.task(task);
             (task.attempt, task.executor.map_or(0, |executor| executor.session))
@@ -208,7 +209,7 @@ impl Driver {
         self.report_as(task, attempt, session, progress)
     }
 
-    pub(super) fn report_as(&mut self, task: u64, attempt: u32, session: u64, progress: Progress) -> bool {
+    pub(crate) fn report_as(&mut self, task: u64, attempt: u32, session: u64, progress: Progress) -> bool {
         let report = TaskReport { task: TaskId(task), attempt, session, progress };
         match self.apply(Command::TaskReports(vec![report])).unwrap() {
             Reply::Reports(taken) => taken[0],
@@ -216,22 +217,22 @@ impl Driver {
         }
     }
 
-    pub(super) fn begin(&mut self, task: u64) {
+    pub(crate) fn begin(&mut self, task: u64) {
         assert!(self.report(task, Progress::Started), "{:?}", self.task(task));
     }
 
-    pub(super) fn finish(&mut self, task: u64, result: EndingResult) {
+    pub(crate) fn finish(&mut self, task: u64, result: EndingResult) {
         assert!(self.report(task, finished(result)), "{:?}", self.task(task));
     }
 
     /// Begins and ends a task.
-    pub(super) fn carry_out(&mut self, task: u64, result: EndingResult) {
+    pub(crate) fn carry_out(&mut self, task: u64, result: EndingResult) {
         self.begin(task);
         self.finish(task, result);
     }
 
     /// Pushes samples of `load1`: node, seconds after the beginning, value. How many were taken.
-    pub(super) fn push(&mut self, samples: &[(&str, i64, f64)]) -> u32 {
+    pub(crate) fn push(&mut self, samples: &[(&str, i64, f64)]) -> u32 {
         match self.apply(pushed(samples)).unwrap() {
             Reply::Samples { accepted, .. } => accepted,
             other => panic!("{other:?}"),
@@ -239,7 +240,7 @@ impl Driver {
     }
 
     /// Messages of events, oldest first, of which the kind is as asked.
-    pub(super) fn events(&self, wanted: impl Fn(&EventKind) -> bool) -> Vec<String> {
+    pub(crate) fn events(&self, wanted: impl Fn(&EventKind) -> bool) -> Vec<String> {
         let all = self.state.events_before(None);
         let mut found: Vec<_> = all.filter(|e| wanted(&e.kind)).map(|e| e.message.clone()).collect();
         found.reverse();
@@ -247,7 +248,7 @@ impl Driver {
     }
 }
 
-pub(super) fn pushed(samples: &[(&str, i64, f64)]) -> Command {
+pub(crate) fn pushed(samples: &[(&str, i64, f64)]) -> Command {
     let keys: Vec<SeriesKey> = samples
         .iter()
         .map(|(node, _, _)| SeriesKey {
@@ -265,7 +266,7 @@ pub(super) fn pushed(samples: &[(&str, i64, f64)]) -> Command {
     Command::Samples(SampleBatch { source: SampleSource::Push, rows: rows.collect(), keys })
 }
 
-pub(super) fn finished(result: EndingResult) -> Progress {
+pub(crate) fn finished(result: EndingResult) -> Progress {
     let exit_code = match result {
         EndingResult::Succeeded => Some(0),
         EndingResult::Failed => Some(1),
@@ -274,27 +275,27 @@ pub(super) fn finished(result: EndingResult) -> Progress {
     Progress::Finished(Ending { result, exit_code, reason: None })
 }
 
-pub(super) fn put(object: &str, spec: Spec) -> Change {
+pub(crate) fn put(object: &str, spec: Spec) -> Change {
     put_if(object, spec, Expect::Any)
 }
 
-pub(super) fn put_if(object: &str, spec: Spec, expect: Expect) -> Change {
+pub(crate) fn put_if(object: &str, spec: Spec, expect: Expect) -> Change {
     Change::Put { name: name(object), spec, labels: BTreeMap::new(), description: String::new(), expect }
 }
 
-pub(super) fn delete(kind: Kind, object: &str) -> Change {
+pub(crate) fn delete(kind: Kind, object: &str) -> Change {
     Change::Delete { kind, name: name(object), expect: Expect::Any }
 }
 
-pub(super) fn cluster() -> Spec {
+pub(crate) fn cluster() -> Spec {
     Spec::Cluster(Cluster {})
 }
 
-pub(super) fn node(cluster: &str) -> Spec {
+pub(crate) fn node(cluster: &str) -> Spec {
     node_with(cluster, Some("ops"))
 }
 
-pub(super) fn node_with(cluster: &str, profile: Option<&str>) -> Spec {
+pub(crate) fn node_with(cluster: &str, profile: Option<&str>) -> Spec {
     Spec::Node(Node {
         cluster: name(cluster),
         hostname: "10.0.0.11".to_string(),
@@ -304,7 +305,7 @@ pub(super) fn node_with(cluster: &str, profile: Option<&str>) -> Spec {
     })
 }
 
-pub(super) fn profile(jump: Option<&str>) -> Spec {
+pub(crate) fn profile(jump: Option<&str>) -> Spec {
     Spec::SshProfile(Box::new(SshProfile {
         user: "ops".to_string(),
         port: 22,
@@ -318,7 +319,7 @@ pub(super) fn profile(jump: Option<&str>) -> Spec {
 }
 
 /// A pushed counter of cluster `web`.
-pub(super) fn counter(interval: u64) -> Spec {
+pub(crate) fn counter(interval: u64) -> Spec {
     Spec::Counter(Box::new(Counter {
         source: CounterSource::Push,
         interval: secs(interval),
@@ -328,11 +329,11 @@ pub(super) fn counter(interval: u64) -> Spec {
     }))
 }
 
-pub(super) fn action() -> Spec {
+pub(crate) fn action() -> Spec {
     Spec::Action(Box::new(command(|_| ())))
 }
 
-pub(super) fn command(change: impl FnOnce(&mut Action)) -> Action {
+pub(crate) fn command(change: impl FnOnce(&mut Action)) -> Action {
     let mut action = Action {
         kind: ActionKind::Command(CommandAction {
             script: Value::Inline("true".to_string()),
@@ -351,7 +352,7 @@ pub(super) fn command(change: impl FnOnce(&mut Action)) -> Action {
 }
 
 /// `load1 > 4` on cluster `web`, which runs `tidy` on the firing node.
-pub(super) fn trigger(change: impl FnOnce(&mut Trigger)) -> Spec {
+pub(crate) fn trigger(change: impl FnOnce(&mut Trigger)) -> Spec {
     let mut trigger = Trigger {
         cluster: name("web"),
         conditions: vec![Condition {
@@ -374,11 +375,11 @@ pub(super) fn trigger(change: impl FnOnce(&mut Trigger)) -> Spec {
     Spec::Trigger(Box::new(trigger))
 }
 
-pub(super) fn user(role: Role) -> Spec {
+pub(crate) fn user(role: Role) -> Spec {
     Spec::User(User { role, password_hash: "$argon2id$".to_string() })
 }
 
-pub(super) fn window(scope: WindowScope, from: i64, to: i64) -> Spec {
+pub(crate) fn window(scope: WindowScope, from: i64, to: i64) -> Spec {
     let at = |secs: i64| Timestamp((BEGIN + secs) * 1000);
     Spec::MaintenanceWindow(MaintenanceWindow { scope, from: at(from), to: at(to), reason: String::new() })
 }

@@ -379,6 +379,58 @@ impl Iterator for RowIter {
     }
 }
 
+/// Its part of [`crate::golden`].
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) fn golden(applied: &Applied) -> Vec<crate::golden::Entry> {
+    let record = Record { generation: 2, parts: 300, applied: applied.clone() };
+    let sealed = |record: &Record| codec::encode(FormatKind::Checkpoint, SCHEMA, record).unwrap();
+    let part = Part { key: b"Ok", part: 1, parts: 2, bytes: b"value" };
+    let (key, value) = (part.stored_key(2).unwrap(), part.stored_value());
+    let len = key.len();
+    vec![
+        crate::golden::raw("checkpoint", sealed(&record), move |bytes| {
+            let read =
+                codec::decode(FormatKind::Checkpoint, SCHEMA, bytes).map_err(|error| error.to_string())?;
+            Ok(sealed(&read))
+        }),
+        crate::golden::raw("checkpoint-key", RECORD_KEY.to_vec(), |bytes| Ok(bytes.to_vec())),
+        crate::golden::raw("stored-part", [key, value].concat(), move |bytes| {
+            let (key, value) = bytes.split_at(len);
+            let read = Part::read(key, value).map_err(|error| error.to_string())?;
+            Ok([read.stored_key(2).unwrap(), read.stored_value()].concat())
+        }),
+    ]
+}
+
+/// For [`crate::fuzz`]: a stored row, its key after one byte that says how long it is; as it is, and with a checksum that fits.
+#[cfg(any(test, feature = "fuzz"))]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn fuzz_rows(data: &[u8]) {
+    let Some((len, rest)) = data.split_first() else { return };
+    let (key, value) = rest.split_at(usize::from(*len).min(rest.len()));
+    let read = |key: &[u8], value: &[u8]| {
+        if let Ok(part) = Part::read(key, value) {
+            let generation = u32::from_be_bytes(*key.first_chunk().unwrap());
+            assert_eq!(
+                (part.stored_key(generation).unwrap(), part.stored_value()),
+                (key.to_vec(), value.to_vec())
+            );
+        }
+    };
+    read(key, value);
+    if let Some((number, bytes)) = value.split_first_chunk::<4>() {
+        let word = |at: usize| u16::from_be_bytes([number[at], number[at + 1]]);
+        let part = Part { key, part: word(0), parts: word(2), bytes };
+        let (key, value) = (part.stored_key(7).unwrap(), part.stored_value());
+        assert_eq!(Part::read(&key, &value).is_ok(), part.part < part.parts);
+    }
+    crate::fuzz::stable::<Record>(value);
+    let _ = codec::decode::<Record>(FormatKind::Checkpoint, SCHEMA, value);
+    let whole: Vec<u8> = parts(key, value).unwrap().flat_map(|part| part.bytes.to_vec()).collect();
+    assert_eq!(whole, value);
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

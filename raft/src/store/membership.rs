@@ -34,6 +34,7 @@ pub struct Applied {
 impl Applied {
     /// The index of the entry to apply next.
     pub fn next_index(&self) -> u64 {
-        self.position.map_or(0, |position| position.index + 1)
+        // A manifest of another peer may claim the last index there is.
+        self.position.map_or(0, |position| position.index.saturating_add(1))
     }
 }

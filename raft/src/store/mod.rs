@@ -14,6 +14,10 @@ mod disk_test;
 mod error;
 mod fatal;
 mod files;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+#[cfg(test)]
+pub(crate) mod golden;
 mod log;
 mod membership;
 mod snapshot;

@@ -72,7 +72,7 @@ async fn answer(inner: &Arc<Inner>, running: Running) -> Result<Probe, Error> {
 }
 
 /// Reads what [`script::PROBE`] prints; `None` if it is not that. Pure.
-fn read(text: &str) -> Option<Probe> {
+pub(super) fn read(text: &str) -> Option<Probe> {
     let mut best: Option<Probe> = None;
     for line in text.lines() {
         if line == "end" {

@@ -158,7 +158,7 @@ impl Dialogue<'_> {
 }
 
 /// The rest of the line that starts with `nonce`, once it is complete. What stands before it is noise.
-fn find_answer(bytes: &[u8], nonce: &[u8]) -> Option<String> {
+pub(super) fn find_answer(bytes: &[u8], nonce: &[u8]) -> Option<String> {
     let rest = &bytes[find(bytes, nonce)? + nonce.len()..];
     let end = rest.iter().position(|byte| *byte == b'\n')?;
     Some(String::from_utf8_lossy(&rest[..end]).trim().to_owned())

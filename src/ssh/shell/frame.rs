@@ -124,6 +124,38 @@ enum Match {
     No,
 }
 
+/// For `crate::fuzz`: what a shell prints, in pieces of as many bytes as the first byte says; and the answers that come in it.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz_shell(data: &[u8]) {
+    let Some((&piece, data)) = data.split_first() else { return };
+    let (nonce, kept_max) = ("0123", 64);
+    let (mut frame, mut whole) = (Frame::new(nonce, kept_max), Frame::new(nonce, kept_max));
+    for piece in data.chunks(usize::from(piece).max(1)) {
+        frame.push(piece);
+        assert!(
+            frame.held.len() <= frame.pattern.len() + VALUE_MAX + usize::from(u8::MAX)
+                && frame.kept.len() <= kept_max
+        );
+    }
+    whole.push(data);
+    // However it is cut, it is the same.
+    assert_eq!(
+        (frame.value(), frame.total(), frame.has_stray()),
+        (whole.value(), whole.total(), whole.has_stray())
+    );
+    if let Some(value) = frame.value() {
+        if let Some(identity) = super::Identity::parse(value) {
+            let _ = identity.kill_if_same();
+        }
+        let _ = std::str::from_utf8(value).ok().and_then(|value| value.parse::<i32>().ok());
+    }
+    assert_eq!(frame.finish(), whole.finish());
+    super::super::exec::fuzz_answers(data, nonce);
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = super::simple::is_plain_command(text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

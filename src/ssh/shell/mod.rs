@@ -24,6 +24,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use frame::fuzz_shell;
+
 pub(super) use bootstrap::Identity;
 pub(super) use shells::{Shells, run};
 

@@ -50,9 +50,11 @@ async fn apply(mut request: Request) -> Answer {
     }
     let media = request.media_type()?;
     let body = request.bytes(request.ctx.limits().document_bytes_max).await?;
-    // Some MiB of YAML keep a thread busy for a while.
+    // Some MiB of YAML keep a thread busy for a while, and take much more memory than they are long.
+    let place = request.ctx.parsing().acquire().await.map_err(|error| Problem::internal(&error))?;
     let read = tokio::task::spawn_blocking(move || documents::read(media.as_deref(), &body));
     let wanted = read.await.map_err(|error| Problem::internal(&error))??;
+    drop(place);
     if prune {
         // What this peer has not applied yet must not look absent.
         request.ctx.handle().linearize().await.map_err(Problem::from)?;

@@ -14,6 +14,8 @@ use crate::error::Problem;
 use crate::types::{FieldError, NAME_PATTERN};
 
 const DOCUMENTS_MAX: usize = 10_000;
+/// The most values that a body may hold. Each takes some hundred bytes while the body is read, however short it was written.
+const VALUES_MAX: usize = 1_000_000;
 const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
 
 /// Configuration documents, as the description of the API shows them.
@@ -66,6 +68,12 @@ fn parse(media: Option<&str>, body: &Bytes) -> Result<Vec<Value>, Problem> {
             )));
         }
     };
+    if values_at_most(body) > VALUES_MAX {
+        return Err(Problem::too_large(format!(
+            "the body has more than {VALUES_MAX} commas, colons and lines: send it in parts, and large files by \
+             PUT /api/v1/files/NAME/content"
+        )));
+    }
     let mut documents = Vec::new();
     if yaml {
         let text = std::str::from_utf8(body)
@@ -94,6 +102,12 @@ fn parse(media: Option<&str>, body: &Bytes) -> Result<Vec<Value>, Problem> {
         return Err(Problem::too_large(format!("at most {DOCUMENTS_MAX} documents at once")));
     }
     Ok(documents)
+}
+
+/// How many values a body can hold, at most: one is ended by a comma, a colon, a line or a bracket. Marks within texts count
+/// too, for nothing has been read yet.
+fn values_at_most(body: &[u8]) -> usize {
+    body.iter().filter(|byte| matches!(byte, b',' | b':' | b'\n' | b'[' | b'{' | b'?')).count()
 }
 
 /// Finds each document's kind and name.
@@ -176,6 +190,18 @@ mod tests {
         ] {
             let problem = parse(media, &Bytes::from(body)).unwrap_err();
             assert!(problem.status == status && problem.detail.contains(says), "{body}: {}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn a_body_of_a_million_values_is_refused_before_it_is_read() {
+        for (media, body) in [
+            ("application/yaml", format!("[{}]", "a,".repeat(VALUES_MAX))),
+            ("application/yaml", "- \n".repeat(VALUES_MAX + 1)),
+            ("application/json", format!("[{}0]", "0,".repeat(VALUES_MAX))),
+        ] {
+            let problem = parse(Some(media), &Bytes::from(body)).unwrap_err();
+            assert_eq!(problem.status, 413, "{}", problem.detail);
         }
     }
 

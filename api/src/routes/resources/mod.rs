@@ -3,6 +3,8 @@
 mod apply;
 mod convert;
 mod documents;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod write;
 
 use std::str::FromStr;
@@ -17,6 +19,8 @@ use warp::reply::Reply as _;
 
 pub use convert::hash_first_password;
 pub(crate) use convert::{Detail, derive_secret, render, token_text, verify_password};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzz::fuzz_documents;
 
 use super::endpoint::{Answer, Endpoint};
 use super::reply;

@@ -158,3 +158,45 @@ pub(super) fn read_infos(section: &[u8]) -> Result<Vec<BlockInfo>, Error> {
     }
     Ok(infos)
 }
+
+/// Its part of [`crate::golden`].
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(in crate::store) fn golden() -> Vec<crate::golden::Entry> {
+    let mut section = Vec::new();
+    for part in 0..2 {
+        put_part(&mut section, Part { key: b"Ok", part, parts: 2, bytes: b"value" }).unwrap();
+    }
+    vec![crate::golden::raw("section-of-rows", section, |bytes| {
+        let mut again = Vec::new();
+        for part in read_parts(bytes).map_err(|error| error.to_string())? {
+            put_part(&mut again, part).unwrap();
+        }
+        Ok(again)
+    })]
+}
+
+/// For [`crate::fuzz`]: a manifest and sections, whichever it may be.
+#[cfg(any(test, feature = "fuzz"))]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn fuzz_sections(data: &[u8]) {
+    let _ = Manifest::decode(data);
+    if let Ok(manifest) =
+        Manifest::decode(&codec::seal(FormatKind::Snapshot, Manifest::SCHEMA, data).unwrap())
+    {
+        assert_eq!(Manifest::decode(&manifest.encode().unwrap()).unwrap(), manifest);
+        let ends = manifest.offsets().map(|(offset, section)| offset + u64::from(section.len)).max();
+        assert_eq!(ends.unwrap_or_default(), manifest.file_bytes());
+        let _ = manifest.id();
+    }
+    if let Ok(parts) = read_parts(data) {
+        let mut again = Vec::new();
+        parts.into_iter().for_each(|part| put_part(&mut again, part).unwrap());
+        assert_eq!(again, data);
+    }
+    if let Ok(infos) = read_infos(data) {
+        let again: Vec<u8> = infos.iter().flat_map(BlockInfo::encode).collect();
+        assert_eq!(again, data);
+        infos.iter().for_each(|info| drop(info.meta()));
+    }
+}

@@ -25,6 +25,10 @@ pub use export::ExportedPart;
 pub use incoming::{Incoming, Wanted};
 pub(super) use incoming::{Received, remove_if_older};
 pub(super) use install::{adopt, load, switch, write_generation};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use manifest::fuzz_sections;
+#[cfg(test)]
+pub(super) use manifest::golden;
 pub use manifest::{Manifest, Section, SectionKind};
 
 use super::blocks::{Blocks, Pin, Pins};

@@ -181,6 +181,30 @@ impl Decode for Record {
     }
 }
 
+/// For [`crate::fuzz`]: bytes as they are, and with checksums that fit, so that what stands behind them is reached.
+#[cfg(any(test, feature = "fuzz"))]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn fuzz_records(data: &[u8]) {
+    fn read<T: Encode + Decode>(bytes: &[u8]) {
+        let mut rest = bytes;
+        if let Ok(value) = T::decode(&mut rest) {
+            let mut again = Vec::new();
+            value.encode(&mut again).unwrap();
+            assert_eq!(again, bytes[..bytes.len() - rest.len()]);
+        }
+    }
+    let with_checksum = |salt: u32, fixed: usize| {
+        let (fixed, rest) = data.split_at(fixed.min(data.len()));
+        [fixed, &checksum(salt, fixed).to_be_bytes()[..], rest].concat()
+    };
+    read::<LogPosition>(data);
+    read::<Vote>(data);
+    read::<Record>(data);
+    read::<LogPosition>(&with_checksum(POSITION_SALT, 16));
+    read::<Vote>(&with_checksum(VOTE_SALT, 24));
+    read::<Record>(&with_checksum(LENGTH_SALT, 4));
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

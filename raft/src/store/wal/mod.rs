@@ -20,6 +20,8 @@ use parking_lot::RwLock;
 use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use codec::fuzz_records;
 pub use codec::{Record, Vote};
 
 use self::flusher::{Flushed, Turns};
