@@ -17,6 +17,7 @@ mod attempt;
 pub mod command;
 mod dispatch;
 mod output;
+mod pause;
 mod report;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use dispatch::{Dispatcher, Options};
 pub use output::Output;
+pub use pause::PauseExecutor;
 
 /// Carries out attempts at one kind of action.
 #[async_trait]
@@ -57,12 +59,15 @@ pub struct Work {
 pub struct Executors {
     /// For [`ActionKind::Command`].
     pub command: Arc<dyn Executor>,
+    /// For [`ActionKind::Pause`].
+    pub pause: Arc<dyn Executor>,
 }
 
 impl Executors {
     fn for_action(&self, action: &Action) -> Arc<dyn Executor> {
         match action.kind {
             ActionKind::Command(_) => Arc::clone(&self.command),
+            ActionKind::Pause(_) => Arc::clone(&self.pause),
         }
     }
 }
