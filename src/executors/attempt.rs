@@ -23,8 +23,6 @@ const OVERTIME: Duration = Duration::from_secs(10);
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long one may take when the peer stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long the rest of the output may take to reach the log.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who may say what to an attempt.
 #[derive(Clone, Default)]
@@ -74,12 +72,15 @@ impl Attempt {
     }
 
     async fn report(&self, progress: Progress) -> Verdict {
-        self.reporter.report(self.id(), self.task.attempt, self.session, progress).await
+        self.reporter.report(self.id(), self.task.attempt, self.session, [progress]).await
     }
 
-    async fn finish(&self, ending: Ending) {
+    /// Hands in the ending, and before it what of the output has not gone yet.
+    async fn finish(&self, output: Option<&Output>, ending: Ending) {
         info!(result = ?ending.result, exit_code = ending.exit_code, reason = ending.reason, "attempt ended");
-        let verdict = self.report(Progress::Finished(ending)).await;
+        let rest = std::iter::from_fn(|| output.and_then(Output::take)).map(|batch| self.output_of(batch));
+        let all = rest.chain([Progress::Finished(ending)]);
+        let verdict = self.reporter.report(self.id(), self.task.attempt, self.session, all).await;
         if verdict != Verdict::Taken {
             debug!(?verdict, "the ending does not count");
         }
@@ -94,11 +95,13 @@ impl Attempt {
         };
         if self.signals.cancel.is_cancelled() {
             return self
-                .finish(ending(EndingResult::Cancelled, None, "it was cancelled before it began"))
+                .finish(None, ending(EndingResult::Cancelled, None, "it was cancelled before it began"))
                 .await;
         }
         let Some(_place) = place.filter(|_| !self.signals.drain.is_cancelled()) else {
-            return self.finish(ending(EndingResult::HandedBack, None, "the peer is about to stop")).await;
+            return self
+                .finish(None, ending(EndingResult::HandedBack, None, "the peer is about to stop"))
+                .await;
         };
         // From when on our time counts: the control plane's begins when the report is applied, which is later.
         let begun = Instant::now();
@@ -109,7 +112,7 @@ impl Attempt {
             // The state here may be behind, so the request may still be on its way.
             if timeout(CANCEL_TIMEOUT, self.signals.cancel.cancelled()).await.is_ok() {
                 let reason = "it was cancelled before it began";
-                self.finish(ending(EndingResult::Cancelled, None, reason)).await;
+                self.finish(None, ending(EndingResult::Cancelled, None, reason)).await;
             }
             return;
         }
@@ -124,8 +127,7 @@ impl Attempt {
             deadline: begun + self.action.timeout,
         };
         let ending = self.carry_out(&work).await;
-        self.flush(&work.output).await;
-        self.finish(ending).await;
+        self.finish(Some(&work.output), ending).await;
     }
 
     /// Runs the executor, passing its output on, and sees to it that it ends.
@@ -176,31 +178,18 @@ impl Attempt {
             output.ready().await;
             let Some(batch) = output.take() else { continue };
             let next = allowance.spend(batch.cost(), Instant::now());
-            if self.send(batch).await != Verdict::Taken {
+            if self.report(self.output_of(batch)).await != Verdict::Taken {
                 return std::future::pending().await;
             }
             sleep_until(next).await;
         }
     }
 
-    async fn flush(&self, output: &Output) {
-        let all = async {
-            while let Some(batch) = output.take() {
-                if self.send(batch).await != Verdict::Taken {
-                    return;
-                }
-            }
-        };
-        if timeout(FLUSH_TIMEOUT, all).await.is_err() {
-            debug!("the last output could not be handed in");
-        }
-    }
-
-    async fn send(&self, batch: Batch) -> Verdict {
+    fn output_of(&self, batch: Batch) -> Progress {
         self.metrics.output_missed_bytes.add(batch.missed_bytes);
         let attempt = self.task.attempt;
         let chunks =
             batch.chunks.into_iter().map(|(stream, bytes)| OutputChunk { attempt, stream, bytes }).collect();
-        self.report(Progress::Output { chunks, missed_bytes: batch.missed_bytes }).await
+        Progress::Output { chunks, missed_bytes: batch.missed_bytes }
     }
 }

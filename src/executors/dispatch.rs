@@ -246,7 +246,7 @@ impl Dispatcher {
         let (reporter, task) = (self.reporter.clone(), Arc::clone(task));
         self.attempts.spawn(async move {
             let unknown = ending(EndingResult::Unknown, None, why);
-            reporter.report(task.id, task.attempt, session, Progress::Finished(unknown)).await;
+            reporter.report(task.id, task.attempt, session, [Progress::Finished(unknown)]).await;
         });
     }
 }

@@ -3,7 +3,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use rscaler_raft::command::{Command, Progress, Reply, TaskReport};
-use rscaler_raft::model::{Actor, File, OnExecutorLoss, RetryOn, Spec, Stream, TaskId, TaskState, Value};
+use rscaler_raft::model::{
+    Actor, File, OnExecutorLoss, PauseAction, RetryOn, Spec, Stream, TaskId, TaskState, Value,
+};
 
 use super::command::CommandExecutor;
 use super::*;
@@ -22,7 +24,7 @@ fn dispatcher(world: &World) -> Dispatcher {
     Dispatcher::new(
         world.handle.clone(),
         world.lease.clone(),
-        Executors { command: Arc::new(executor) },
+        Executors { command: Arc::new(executor), pause: Arc::new(PauseExecutor) },
         &Options { tasks_max: 8 },
         Arc::clone(&world.metrics),
     )
@@ -64,7 +66,7 @@ async fn a_command_gets_its_data_as_data_and_its_result_is_told() {
     let stdin: Arc<[u8]> = b"from a file\n".as_slice().into();
     world.put("input", Spec::File(File { content: stdin })).await;
     let mut action = command(r#"printf '<%s>' "$@"; echo; echo "$WORD"; cat; echo problem >&2; exit 3"#);
-    let ActionKind::Command(parts) = &mut action.kind;
+    let ActionKind::Command(parts) = &mut action.kind else { panic!("it is one") };
     let nasty = "a b'c\"d $(id) `id` ; exit 9\nline";
     parts.args = vec![Value::Inline(nasty.to_string()), Value::Inline(String::new())];
     parts.env.insert("WORD".to_string(), Value::Secret(name("word")));
@@ -97,6 +99,25 @@ async fn output_is_readable_while_the_command_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_takes_its_time_and_can_be_ended() {
+    let (_host, world, _dispatching) = world().await;
+    let pause = |time| Action { kind: ActionKind::Pause(PauseAction { time }), ..command("") };
+    let short = Duration::from_millis(300);
+    let began = Instant::now();
+    for (time, least) in [(Duration::ZERO, Duration::ZERO), (short, short)] {
+        let task = world.run("web01", pause(time)).await;
+        let ended = world.ended(task).await;
+        assert_eq!((ended.state, &ended.node), (TaskState::Succeeded, &None), "{:?}", ended.reason);
+        assert!(began.elapsed() >= least);
+    }
+    let long = world.run("web01", pause(Duration::from_secs(50))).await;
+    let is_running = || world.task(long).state == TaskState::Running;
+    until("the pause to begin", is_running, || world.task(long)).await;
+    world.handle.submit(Actor::System, Command::CancelTask(long)).await.unwrap();
+    assert_eq!(world.ended(long).await.state, TaskState::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_command_ends_on_the_node_and_so_does_one_out_of_time() {
     let (host, world, _dispatching) = world().await;
     let file = host.dir().join("cancelled");
@@ -121,7 +142,7 @@ async fn a_cancelled_command_ends_on_the_node_and_so_does_one_out_of_time() {
 async fn what_can_not_be_done_is_said_and_nothing_was_started() {
     let (mut host, world, _dispatching) = world().await;
     let mut missing = command("echo $1");
-    let ActionKind::Command(parts) = &mut missing.kind;
+    let ActionKind::Command(parts) = &mut missing.kind else { panic!("it is one") };
     parts.args = vec![Value::Secret(name("nowhere"))];
     let task = world.run("web01", missing).await;
     let ended = world.ended(task).await;

@@ -17,6 +17,7 @@ mod attempt;
 pub mod command;
 mod dispatch;
 mod output;
+mod pause;
 mod report;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use dispatch::{Dispatcher, Options};
 pub use output::Output;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use output::fuzz_output;
+pub use pause::PauseExecutor;
 
 /// Carries out attempts at one kind of action.
 #[async_trait]
@@ -59,12 +61,15 @@ pub struct Work {
 pub struct Executors {
     /// For [`ActionKind::Command`].
     pub command: Arc<dyn Executor>,
+    /// For [`ActionKind::Pause`].
+    pub pause: Arc<dyn Executor>,
 }
 
 impl Executors {
     fn for_action(&self, action: &Action) -> Arc<dyn Executor> {
         match action.kind {
             ActionKind::Command(_) => Arc::clone(&self.command),
+            ActionKind::Pause(_) => Arc::clone(&self.pause),
         }
     }
 }

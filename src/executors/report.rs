@@ -8,7 +8,7 @@ use rscaler_raft::handle::{EngineError, Handle, SubmitError};
 use rscaler_raft::model::{Actor, RequestId, TaskId};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 use tracing::{debug, error};
 
 use crate::lease::Lease;
@@ -20,8 +20,6 @@ const WAITING_MAX: usize = 256;
 const REPORTS_MAX: usize = 128;
 /// Bytes of output in one entry.
 const BYTES_MAX: usize = 512 << 10;
-/// How long a report waits for others.
-const LINGER: Duration = Duration::from_millis(5);
 /// How long one try takes at most; the next one has the same request id.
 const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -63,29 +61,37 @@ pub(super) fn reporter(handle: Handle, lease: Lease, metrics: Arc<Metrics>) -> (
 }
 
 impl Reporter {
-    /// Commits a report and says what became of it.
+    /// Commits reports of one attempt, in order, and says what became of the last of them.
     pub(super) async fn report(
         &self,
         task: TaskId,
         attempt: u32,
         session: u64,
-        progress: Progress,
+        all: impl IntoIterator<Item = Progress>,
     ) -> Verdict {
-        let bytes = match &progress {
-            Progress::Output { chunks, .. } => chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
-            _ => 0,
-        };
-        let (answer, verdict) = oneshot::channel();
-        let report = TaskReport { task, attempt, session, progress };
-        if self.items.send(Item { report, bytes, answer }).await.is_err() {
-            return Verdict::Lapsed;
+        let mut last = None;
+        for progress in all {
+            let bytes = match &progress {
+                Progress::Output { chunks, .. } => chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
+                _ => 0,
+            };
+            let (answer, verdict) = oneshot::channel();
+            let report = TaskReport { task, attempt, session, progress };
+            if self.items.send(Item { report, bytes, answer }).await.is_err() {
+                return Verdict::Lapsed;
+            }
+            last = Some(verdict);
         }
-        verdict.await.unwrap_or(Verdict::Lapsed)
+        match last {
+            Some(verdict) => verdict.await.unwrap_or(Verdict::Lapsed),
+            None => Verdict::Taken,
+        }
     }
 }
 
 impl ReportLoop {
-    /// Takes reports to the log, one entry at a time, so that they arrive in the order they were handed in.
+    /// Takes reports to the log, one entry at a time, so that they arrive in the order they were handed in. The first goes
+    /// at once; what comes while an entry is under way goes with the next.
     pub(super) async fn run(mut self) {
         let mut carried = None;
         loop {
@@ -98,9 +104,8 @@ impl ReportLoop {
             };
             let mut bytes = first.bytes;
             let mut batch = vec![first];
-            let until = Instant::now() + LINGER;
             while batch.len() < REPORTS_MAX {
-                let Ok(Some(item)) = timeout_at(until, self.items.recv()).await else { break };
+                let Ok(item) = self.items.try_recv() else { break };
                 if bytes + item.bytes > BYTES_MAX {
                     carried = Some(item);
                     break;

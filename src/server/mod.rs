@@ -26,7 +26,7 @@ use self::session::Session;
 use self::shutdown::Stops;
 use crate::collectors::{self, Collectors};
 use crate::executors::command::CommandExecutor;
-use crate::executors::{self, Dispatcher, Executors};
+use crate::executors::{self, Dispatcher, Executors, PauseExecutor};
 use crate::inventory::{ReplicatedHostKeys, Targets};
 use crate::lease;
 use crate::metrics::Metrics;
@@ -166,8 +166,13 @@ impl Running {
 
         let command = Arc::new(CommandExecutor::new(handle.clone(), targets, pool.clone()));
         let bounds = executors::Options { tasks_max: options.tasks_max };
-        let dispatcher =
-            Dispatcher::new(handle.clone(), lease, Executors { command }, &bounds, Arc::clone(&metrics));
+        let dispatcher = Dispatcher::new(
+            handle.clone(),
+            lease,
+            Executors { command, pause: Arc::new(PauseExecutor) },
+            &bounds,
+            Arc::clone(&metrics),
+        );
         services.start_plain("executors", dispatcher.run(stops.drain.clone(), stops.attempts.clone()));
 
         let kept = pool.clone();

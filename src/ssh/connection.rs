@@ -1,7 +1,7 @@
 //! One authenticated connection and the sessions on it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use super::channel::{Event, Place, Session, SessionCount};
 use super::dial::{Client, Dialer};
 use super::endpoint::Endpoint;
 use super::error::Error;
+use super::exec::Tools;
 use super::orphans::Orphans;
 use super::quote;
 use super::shell::{self, CheckLimits, CheckOutput};
@@ -52,6 +53,8 @@ pub(super) struct Inner {
     last_used: Mutex<Instant>,
     /// Whether old markers were swept on this connection already.
     pub(super) swept: AtomicBool,
+    /// What the first command found out about the node.
+    pub(super) tools: OnceLock<Tools>,
 }
 
 /// Counts the users of a connection, so that one in use is not closed as idle.
@@ -167,6 +170,7 @@ impl Inner {
             uses: AtomicUsize::new(0),
             last_used: Mutex::new(Instant::now()),
             swept: AtomicBool::new(false),
+            tools: OnceLock::new(),
             dialer,
         })
     }

@@ -15,11 +15,13 @@ mod plane;
 mod wait;
 
 mod failover;
+mod fanout;
 mod http;
 mod ingest;
 mod process;
 mod reaction;
 mod size;
+mod steady;
 mod stream;
 mod table;
 mod tasks;
@@ -28,9 +30,10 @@ mod writes;
 use table::Table;
 
 /// What can be measured, in the order of the table.
-const ROWS: [(&str, &str); 7] = [
+const ROWS: [(&str, &str); 8] = [
     ("A", "small replicated writes"),
     ("failover", "kill -9 of the leader to the next acknowledged write"),
+    ("steady", "idle, and with every core busy: 10 minutes"),
     ("B", "samples: ingest, disk, queries"),
     ("E", "a command on many hosts"),
     ("F", "tasks"),
@@ -49,12 +52,20 @@ pub(crate) struct Asked {
     pub(crate) clients: Vec<usize>,
     /// Hours of samples for row B, beside three times as many for a tenth of the hosts.
     pub(crate) hours: u64,
+    /// How long a leader is to stay with every core busy.
+    pub(crate) minutes: u64,
 }
 
 impl Asked {
     fn read(arguments: impl Iterator<Item = String>) -> Result<Asked, String> {
-        let mut asked =
-            Asked { rows: Vec::new(), runs: 3, compare: false, clients: vec![1, 16, 64, 256], hours: 6 };
+        let mut asked = Asked {
+            rows: Vec::new(),
+            runs: 3,
+            compare: false,
+            clients: vec![1, 16, 64, 256],
+            hours: 6,
+            minutes: 10,
+        };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} takes a value"));
@@ -66,6 +77,7 @@ impl Asked {
                 "--clients" => {
                     asked.clients = value()?.split(',').map(number).collect::<Result<_, _>>()?;
                 }
+                "--minutes" => asked.minutes = number(&value()?)? as u64,
                 "--hours" => asked.hours = number(&value()?)? as u64,
                 row if ROWS.iter().any(|(name, _)| name.eq_ignore_ascii_case(row)) => {
                     asked.rows.push(row.to_ascii_lowercase());
@@ -74,7 +86,7 @@ impl Asked {
                     let rows: Vec<String> =
                         ROWS.iter().map(|(name, what)| format!("  {name:<9} {what}")).collect();
                     return Err(format!(
-                        "`{other}` is no row. Rows:\n{}\nOptions: --runs N, --compare, --clients N,N, --hours N",
+                        "`{other}` is no row. Rows:\n{}\nOptions: --runs N, --compare, --clients N,N, --hours N, --minutes N",
                         rows.join("\n")
                     ));
                 }
@@ -112,11 +124,14 @@ async fn main() {
     if asked.wants("failover") {
         failover::measure(&asked, &mut table).await;
     }
+    if asked.wants("steady") {
+        steady::measure(&asked, &mut table).await;
+    }
     if asked.wants("B") {
         ingest::measure(&asked, &mut table).await;
     }
     if asked.wants("E") {
-        tasks::fan_out(&asked, &mut table).await;
+        fanout::measure(&asked, &mut table).await;
     }
     if asked.wants("F") {
         tasks::measure(&asked, &mut table).await;

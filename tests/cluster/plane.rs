@@ -278,7 +278,7 @@ impl Peer {
             .arg(&self.data)
             .args(["--api", &self.api, "--peer", &self.peer_addr, "--name", &self.name])
             .args(more)
-            .env("RSCALER_SERVER_LOG", "info")
+            .env("RSCALER_SERVER_LOG", std::env::var("RSCALER_SERVER_LOG").unwrap_or("info".to_string()))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

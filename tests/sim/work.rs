@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rscaler::executors::{self, Dispatcher, Executor, Executors, Work};
+use rscaler::executors::{self, Dispatcher, Executor, Executors, PauseExecutor, Work};
 use rscaler::lease::lease_by;
 use rscaler::metrics::Metrics;
 use rscaler::scheduler::WallClock;
@@ -47,7 +47,13 @@ pub(crate) fn start(handle: &Handle, ledger: &Arc<Ledger>) -> Stops {
     let command = Arc::new(SimExecutor { peer: handle.local().0, ledger: Arc::clone(ledger) });
     let bounds = executors::Options { tasks_max: TASKS_MAX };
     let metrics = Arc::new(Metrics::default());
-    let dispatcher = Dispatcher::new(handle.clone(), lease, Executors { command }, &bounds, metrics);
+    let dispatcher = Dispatcher::new(
+        handle.clone(),
+        lease,
+        Executors { command, pause: Arc::new(PauseExecutor) },
+        &bounds,
+        metrics,
+    );
     tokio::spawn(dispatcher.run(stops.drain.clone(), stops.stop.clone()));
     stops
 }

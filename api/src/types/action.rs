@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
-use rscaler_raft::model::{self, ActionKind, CommandAction, Kind, Spread};
+use rscaler_raft::model::{self, ActionKind, CommandAction, Kind, PauseAction, Spread};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Document, Span, Text};
+use super::{Document, FieldError, Span, Text};
 
 /// A reusable, named thing to do.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
@@ -17,28 +18,32 @@ pub struct Action {
     /// What is done.
     #[serde(rename = "type")]
     pub kind: ActionType,
-    /// What runs on the node, POSIX shell.
-    pub script: Text,
-    /// `$1`, `$2`, ...: passed as data, never spliced into a shell line.
+    /// `command` only: what runs on the node, POSIX shell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Text>,
+    /// `pause` only: how long, up to 12 h; no time at all where absent.
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Span>,
+    /// `command` only: `$1`, `$2`, ...: passed as data, never spliced into a shell line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<Text>,
-    /// Added to the environment.
+    /// `command` only: added to the environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Text>,
-    /// What the script reads from its standard input.
+    /// `command` only: what the script reads from its standard input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Text>,
-    /// Whether it runs as root through sudo.
+    /// `command` only: whether it runs as root through sudo.
     #[serde(default)]
     pub sudo: bool,
-    /// How long one attempt may take: 1 s to 24 h.
+    /// How long one attempt may take: 1 s to 24 h. A pause always gets a minute more than it lasts.
     #[serde(default = "default_timeout")]
     #[schema(default = "60s")]
     pub timeout: Span,
     /// When a task that ended badly is tried again.
     #[serde(default)]
     pub retry: Retry,
-    /// What becomes of a task whose executor died.
+    /// What becomes of a task whose executor died. A pause is always begun again.
     #[serde(default)]
     pub on_executor_loss: ExecutorLoss,
     /// At most this many tasks of a step at once; 0: no bound but the peers'.
@@ -66,6 +71,9 @@ impl Document for Action {
 pub enum ActionType {
     /// Runs a script on a node.
     Command,
+    /// Waits, on no node: for what was started to settle, or for no time, as a mark that a run has come so far. One task,
+    /// whatever the step's target.
+    Pause,
 }
 
 /// When a task that ended badly is tried again.
@@ -159,26 +167,62 @@ impl PartialSchema for Percent {
 
 impl ToSchema for Percent {}
 
-impl From<Action> for model::Action {
-    fn from(action: Action) -> Self {
+/// What a pause is given beyond its time, until it counts as stuck.
+const PAUSE_SLACK: Duration = Duration::from_secs(60);
+
+impl TryFrom<Action> for model::Action {
+    type Error = Vec<FieldError>;
+
+    fn try_from(action: Action) -> Result<Self, Self::Error> {
         let on = |on: RetryOn| match on {
             RetryOn::Failed => model::RetryOn::Failed,
             RetryOn::TimedOut => model::RetryOn::TimedOut,
             RetryOn::Lost => model::RetryOn::Lost,
         };
-        let again_when_lost =
+        let mut errors = Vec::new();
+        let mut refuse = |is_given: bool, field: &str, why: &str| {
+            if is_given {
+                errors.push(FieldError::new(field, why));
+            }
+        };
+        let mut timeout: Duration = action.timeout.into();
+        let mut again_when_lost =
             action.on_executor_loss == ExecutorLoss::Retry || action.retry.on.contains(&RetryOn::Lost);
-        model::Action {
-            kind: match action.kind {
-                ActionType::Command => ActionKind::Command(CommandAction {
-                    script: action.script.into(),
+        let kind = match action.kind {
+            ActionType::Command => {
+                refuse(
+                    action.script.is_none(),
+                    "/script",
+                    "an action of type command needs the script that it runs",
+                );
+                refuse(action.time.is_some(), "/for", "only a pause lasts for a given time");
+                ActionKind::Command(CommandAction {
+                    script: action.script.map_or(model::Value::Inline(String::new()), Into::into),
                     args: action.args.into_iter().map(Into::into).collect(),
                     env: action.env.into_iter().map(|(name, value)| (name, value.into())).collect(),
                     stdin: action.stdin.map(Into::into),
                     sudo: action.sudo,
-                }),
-            },
-            timeout: action.timeout.into(),
+                })
+            }
+            ActionType::Pause => {
+                let none = "a pause runs nothing";
+                refuse(action.script.is_some(), "/script", none);
+                refuse(!action.args.is_empty(), "/args", none);
+                refuse(!action.env.is_empty(), "/env", none);
+                refuse(action.stdin.is_some(), "/stdin", none);
+                refuse(action.sudo, "/sudo", none);
+                let time: Duration = action.time.unwrap_or(Span::secs(0)).into();
+                timeout = timeout.max(time.saturating_add(PAUSE_SLACK));
+                again_when_lost = true;
+                ActionKind::Pause(PauseAction { time })
+            }
+        };
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(model::Action {
+            kind,
+            timeout,
             retry: model::Retry {
                 attempts: action.retry.attempts,
                 backoff: action.retry.backoff.into(),
@@ -194,25 +238,33 @@ impl From<Action> for model::Action {
                 batch: action.batch,
                 max_failures_percent: action.max_failures.0,
             },
-        }
+        })
     }
 }
 
 impl From<&model::Action> for Action {
     fn from(action: &model::Action) -> Self {
-        let ActionKind::Command(command) = &action.kind;
+        let (kind, command, time) = match &action.kind {
+            ActionKind::Command(command) => (ActionType::Command, Some(command), None),
+            ActionKind::Pause(pause) => (ActionType::Pause, None, Some(pause.time.into())),
+        };
         let on = |on: &model::RetryOn| match on {
             model::RetryOn::Failed => RetryOn::Failed,
             model::RetryOn::TimedOut => RetryOn::TimedOut,
             model::RetryOn::Lost => RetryOn::Lost,
         };
         Action {
-            kind: ActionType::Command,
-            script: (&command.script).into(),
-            args: command.args.iter().map(Into::into).collect(),
-            env: command.env.iter().map(|(name, value)| (name.clone(), value.into())).collect(),
-            stdin: command.stdin.as_ref().map(Into::into),
-            sudo: command.sudo,
+            kind,
+            script: command.map(|command| (&command.script).into()),
+            time,
+            args: command.iter().flat_map(|command| &command.args).map(Into::into).collect(),
+            env: command
+                .iter()
+                .flat_map(|command| &command.env)
+                .map(|(name, value)| (name.clone(), value.into()))
+                .collect(),
+            stdin: command.and_then(|command| command.stdin.as_ref()).map(Into::into),
+            sudo: command.is_some_and(|command| command.sudo),
             timeout: action.timeout.into(),
             retry: Retry {
                 attempts: action.retry.attempts,

@@ -76,6 +76,20 @@ async fn a_wrong_field_is_pointed_at() {
             "not a regular expression",
         ),
         ("actions", json!({"name": "x", "type": "command", "script": " "}), "/script", "not empty"),
+        ("actions", json!({"name": "x", "type": "command"}), "/script", "needs the script"),
+        (
+            "actions",
+            json!({"name": "x", "type": "command", "script": "true", "for": "1s"}),
+            "/for",
+            "only a pause",
+        ),
+        (
+            "actions",
+            json!({"name": "x", "type": "pause", "for": "1s", "script": "true"}),
+            "/script",
+            "runs nothing",
+        ),
+        ("actions", json!({"name": "x", "type": "pause", "for": "13h"}), "/for", "out of bounds"),
         (
             "actions",
             json!({"name": "x", "type": "command", "script": "x", "timeout": "0s"}),

@@ -70,6 +70,18 @@ async fn every_kind_reads_back_as_it_was_written() {
 }
 
 #[tokio::test]
+async fn a_pause_reads_back_as_it_was_written() {
+    let fixture = start().await;
+    let written = json!({"name": "settle", "type": "pause", "for": "5m"});
+    assert_eq!(fixture.post("/api/v1/actions", written).await.status, 201);
+    let body = fixture.get("/api/v1/actions/settle").await.json();
+    let given = json!([body["type"], body["for"], body["timeout"], body["on_executor_loss"], body["script"]]);
+    assert_eq!(given, json!(["pause", "5m", "6m", "retry", null]));
+    let again = fixture.put("/api/v1/actions/settle", body).await;
+    assert_eq!((again.status, &again.json()["version"]), (200, &json!(1)), "{}", again.text());
+}
+
+#[tokio::test]
 async fn creating_says_where_and_deleting_takes_away() {
     let fixture = start().await;
     let created = fixture.post("/api/v1/clusters", json!({"name": "web"})).await;

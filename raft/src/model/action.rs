@@ -27,6 +27,8 @@ pub struct Action {
 pub enum ActionKind {
     /// Runs a script on a node.
     Command(CommandAction),
+    /// Waits, on no node.
+    Pause(PauseAction),
 }
 
 impl ActionKind {
@@ -34,6 +36,15 @@ impl ActionKind {
     pub fn as_str(&self) -> &'static str {
         match self {
             ActionKind::Command(_) => "command",
+            ActionKind::Pause(_) => "pause",
+        }
+    }
+
+    /// Whether each of its tasks is about a node. One that is about none is one task, whatever its step's target.
+    pub fn needs_node(&self) -> bool {
+        match self {
+            ActionKind::Command(_) => true,
+            ActionKind::Pause(_) => false,
         }
     }
 }
@@ -51,6 +62,13 @@ pub struct CommandAction {
     pub stdin: Option<Value>,
     /// Whether it runs as root through sudo, with the SSH profile's `sudo_password` where sudo asks.
     pub sudo: bool,
+}
+
+/// Time that passes between two steps: for what was started to settle, or none, as a mark that a run has come so far.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PauseAction {
+    /// How long: at most 12 h.
+    pub time: Duration,
 }
 
 /// When a task that ended badly is tried again.

@@ -24,7 +24,7 @@ mod trigger_state;
 mod value;
 
 pub use crate::series::{SeriesId, SeriesKey};
-pub use action::{Action, ActionKind, CommandAction, OnExecutorLoss, Retry, RetryOn, Spread};
+pub use action::{Action, ActionKind, CommandAction, OnExecutorLoss, PauseAction, Retry, RetryOn, Spread};
 pub use check::{CheckOutput, CheckStatus, FailureKind};
 pub use counter::{ClusterSelector, Counter, CounterSource, Parse, SshCounter};
 pub use credentials::{Role, Sealed, Secret, Token, User};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{FINISHED_RUNS_KEPT_MAX, Notice, State};
 use crate::command::{Outcome, Rejection, RejectionKind, Reply, StartRun, What};
 use crate::model::{
-    Action, ActionKind, Actor, Cause, Elapsed, EventKind, Kind, Name, OnFailure, OutputTotals, Run, RunId,
-    RunState, RunStep, Scope, Spec, Step, StepState, Target, Task, TaskId, TaskState,
+    Action, Actor, Cause, Elapsed, EventKind, Kind, Name, OnFailure, OutputTotals, Run, RunId, RunState,
+    RunStep, Scope, Spec, Step, StepState, Target, Task, TaskId, TaskState,
 };
 
 /// Steps of one run.
@@ -182,6 +182,9 @@ impl State {
         let known = |name: &Name| {
             self.node(name).map(|_| vec![Some(name.clone())]).ok_or(format!("there is no node `{name}`"))
         };
+        if !action.kind.needs_node() {
+            return Ok(vec![None]);
+        }
         match target {
             Target::Cluster => {
                 let cluster = cluster()?;
@@ -200,9 +203,7 @@ impl State {
                 known(node)
             }
             Target::Named(name) => known(name),
-            Target::Nowhere => match action.kind {
-                ActionKind::Command(_) => Err("a command needs a node or a cluster to run on".to_string()),
-            },
+            Target::Nowhere => Err("a command needs a node or a cluster to run on".to_string()),
         }
     }
 

@@ -53,6 +53,32 @@ fn steps_follow_one_another_and_stop_at_a_failure() {
 }
 
 #[test]
+fn a_pause_is_one_task_on_no_node_whatever_its_target() {
+    let mut driver = with_nodes(&["web01", "web02"]);
+    driver.put("settle", Spec::Action(Box::new(pause(secs(30)))));
+    let settle =
+        |target| StartStep { what: What::Named(name("settle")), target, on_failure: OnFailure::Stop };
+    let run = driver.start(on_web(), vec![settle(Target::Cluster), settle(Target::Nowhere)]);
+    for task in [1, 2] {
+        assert_eq!(driver.task_states().len(), task);
+        assert_eq!(driver.task(task as u64).node, None);
+        driver.carry_out(task as u64, EndingResult::Succeeded);
+    }
+    assert_eq!(driver.run_state(run), RunState::Succeeded);
+}
+
+#[test]
+fn a_pause_has_bounds() {
+    let mut driver = with_nodes(&["web01"]);
+    let mut refused = |action: Action| {
+        let fields = driver.try_put("settle", Spec::Action(Box::new(action))).unwrap_err().fields;
+        fields.into_iter().map(|field| field.pointer).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(Action { timeout: secs(24 * 3600), ..pause(secs(12 * 3600 + 1)) }), ["/for"]);
+    assert_eq!(refused(Action { timeout: secs(30), ..pause(secs(30)) }), ["/timeout"]);
+}
+
+#[test]
 fn a_run_keeps_the_actions_it_began_with() {
     let mut driver = with_nodes(&["web01"]);
     let run = driver.start(on_web(), vec![step(Target::Cluster, OnFailure::Stop)]);

@@ -351,6 +351,13 @@ pub(crate) fn command(change: impl FnOnce(&mut Action)) -> Action {
     action
 }
 
+pub(super) fn pause(time: Duration) -> Action {
+    command(|action| {
+        action.kind = ActionKind::Pause(PauseAction { time });
+        action.timeout = time + secs(60);
+    })
+}
+
 /// `load1 > 4` on cluster `web`, which runs `tidy` on the firing node.
 pub(crate) fn trigger(change: impl FnOnce(&mut Trigger)) -> Spec {
     let mut trigger = Trigger {

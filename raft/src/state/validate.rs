@@ -13,6 +13,7 @@ use crate::model::{
 
 const SCRIPT_BYTES_MAX: usize = 1 << 20;
 const JUMPS_MAX: usize = 8;
+const PAUSE_MAX: Duration = Duration::from_secs(12 * 3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Collects what is wrong with one document.
@@ -219,6 +220,10 @@ fn check_action(check: &mut Check<'_, '_>, action: &Action) {
                 }
             }
         }
+        ActionKind::Pause(pause) => {
+            check.duration("/for", pause.time, Duration::ZERO, PAUSE_MAX);
+            check.need(pause.time < action.timeout, "/timeout", "longer than the pause");
+        }
     }
 }
 
@@ -270,14 +275,11 @@ fn check_trigger(check: &mut Check<'_, '_>, trigger: &Trigger) {
         if step.target == Target::Nowhere
             && let Some(Spec::Action(action)) = check.draft.spec(Kind::Action, &step.action)
         {
-            match action.kind {
-                ActionKind::Command(_) => {
-                    check.fail(
-                        &pointer,
-                        "a command needs a target: cluster, firing-node, last-node or a node",
-                    );
-                }
-            }
+            check.need(
+                !action.kind.needs_node(),
+                &pointer,
+                "a command needs a target: cluster, firing-node, last-node or a node",
+            );
         }
     }
 }
@@ -353,6 +355,7 @@ pub(super) fn references(spec: &Spec) -> Vec<((Kind, Name), String)> {
                 }
                 refer_value(&mut refer, command.stdin.as_ref(), "/stdin");
             }
+            ActionKind::Pause(_) => {}
         },
         Spec::MaintenanceWindow(window) => match &window.scope {
             WindowScope::Cluster(cluster) => refer(Kind::Cluster, cluster, "/cluster".to_string()),

@@ -64,7 +64,9 @@ struct Attempt<'a> {
 #[async_trait]
 impl Executor for CommandExecutor {
     async fn execute(&self, work: &Work) -> Ending {
-        let ActionKind::Command(action) = &work.action.kind;
+        let ActionKind::Command(action) = &work.action.kind else {
+            return ending(EndingResult::Failed, None, "this is no command");
+        };
         match self.prepare(work, action) {
             Ok(mut attempt) => attempt.run().await,
             Err(reason) => ending(EndingResult::Failed, None, reason),

@@ -45,6 +45,7 @@ pub(super) fn fuzz_answers(data: &[u8], nonce: &str) {
 
 pub(super) use end::end;
 pub use fence::Fence;
+pub(super) use script::Tools;
 
 /// The longest script, and the longest sum of arguments and environment.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;

@@ -17,10 +17,30 @@ const MARKER_DAYS: u32 = 7;
 ///
 /// It survives the loss of the connection (HUP, PIPE) to write the marker; as it handles these signals rather than ignoring them,
 /// the script gets them as usual.
-pub(super) fn outer(request: &Request, nonce: &str, ask: &str, sweep: Sweep) -> String {
+pub(super) fn outer(
+    request: &Request,
+    nonce: &str,
+    ask: &str,
+    tools: Option<&Tools>,
+    sweep: Sweep,
+) -> String {
     let seconds = (request.timeout + request.grace).as_secs().saturating_add(SAFETY_SECONDS);
     let grace = request.grace.as_secs().max(1);
     let claim = request.fence.as_ref().map_or_else(String::new, |fence| claim(fence, nonce, sweep));
+    let user = tools.map_or_else(|| "$(id -u)".to_owned(), |tools| tools.user.to_string());
+    let wrap = match tools {
+        None => format!(
+            r#"_t=-
+if setsid -w true; then set -- setsid -w; _t=${{_t}}s; fi </dev/null >/dev/null 2>&1
+if timeout -k 5 5 true; then set -- "$@" timeout -k {grace} {seconds}; _t=${{_t}}t; fi </dev/null >/dev/null 2>&1
+"#
+        ),
+        Some(Tools { setsid, timeout, .. }) => {
+            let setsid = if *setsid { " setsid -w" } else { "" };
+            let timeout = if *timeout { format!(" timeout -k {grace} {seconds}") } else { String::new() };
+            format!("_t=-; set --{setsid}{timeout}\n")
+        }
+    };
     let sudo = match &request.sudo {
         None => String::new(),
         Some(sudo) if sudo.password.is_some() => format!("set -- sudo -S -p {ask} -- \"$@\"\n"),
@@ -30,10 +50,9 @@ pub(super) fn outer(request: &Request, nonce: &str, ask: &str, sweep: Sweep) -> 
     let program = format!(
         r#"trap : HUP PIPE
 _f=
+_u={user}
 {claim}set --
-if setsid -w true; then set -- setsid -w; fi </dev/null >/dev/null 2>&1
-if timeout -k 5 5 true; then set -- "$@" timeout -k {grace} {seconds}; fi </dev/null >/dev/null 2>&1
-{sudo}"$@" sh -c {inner} sh {nonce} "$_f"
+{wrap}{sudo}"$@" sh -c {inner} sh {nonce} "$_f" "$_t $_u"
 _c=$?
 if [ -n "$_f" ]; then
   _s=
@@ -47,10 +66,12 @@ exit $_c
 }
 
 /// The inner program, run as the user the script runs as. `$1` is the nonce, `$2` the marker. It tells its process group,
-/// which is the one to kill, and waits for line 2; a line cut short runs nothing. `$n` is a newline, for the line.
+/// which is the one to kill, and waits for line 2; a line cut short runs nothing. `$3` is what the outer program learned of the node
+/// ([`Tools`]). `$n` is a newline, for the line.
 const INNER: &str = r#"n=${IFS#??}
+_t=$3
 if read -r _g </proc/$$/stat; then _g=${_g##*) }; set -- "$1" "$2" $_g; _g=$5; else _g=$(ps -o pgid= -p $$ | tr -d ' '); fi 2>/dev/null
-printf '%s ready %s\n' "$1" "$_g"
+printf '%s ready %s %s\n' "$1" "$_g" "$_t"
 IFS= read -r l || exit 125
 if [ -n "$2" ]; then printf 'started %s\n' "$_g" >>"$2" || exit 125; fi
 eval "$l""#;
@@ -71,8 +92,25 @@ pub(super) fn payload(request: &Request) -> String {
     }
     line.push_str("; _s=");
     line.push_str(&line_word(&request.script));
-    line.push_str("; unset n l _g; eval \" $_s\"\n");
+    line.push_str("; unset n l _g _t; eval \" $_s\"\n");
     line
+}
+
+/// What the first command on a connection finds out about its node, so that the next ones need not: each look is a process or two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Tools {
+    setsid: bool,
+    timeout: bool,
+    /// The number of the user who logs in.
+    user: u32,
+}
+
+impl Tools {
+    /// From what stands behind the process group: `-`, with `s` for `setsid -w` and `t` for `timeout`, and the user.
+    pub(super) fn read(found: &str, user: &str) -> Option<Tools> {
+        let flags = found.strip_prefix('-')?;
+        Some(Tools { setsid: flags.contains('s'), timeout: flags.contains('t'), user: user.parse().ok()? })
+    }
 }
 
 /// Whether old markers are swept out on this occasion.
@@ -96,7 +134,7 @@ fn claim(fence: &Fence, nonce: &str, sweep: Sweep) -> String {
     };
     format!(
         r#"_no() {{ printf '%s fenced %s %s\n' {nonce} "$1" "$2"; exit 125; }}
-_u=$(id -u); _d=
+_d=
 for _b in "${{HOME:+$HOME/.rscaler}}" "/var/tmp/rscaler-$_u"; do
   [ -n "$_b" ] || continue
   [ -d "$_b" ] || mkdir -m 700 "$_b" 2>/dev/null

@@ -12,7 +12,7 @@ use super::super::channel::{Event, Session, Writer};
 use super::super::connection::{Connection, Inner};
 use super::super::error::Error;
 use super::super::quote;
-use super::script::{self, Sweep};
+use super::script::{self, Sweep, Tools};
 use super::{Request, Running, Sudo, drive};
 
 /// What the node may print before the script is ready: a login's messages.
@@ -74,7 +74,8 @@ impl Dialogue<'_> {
             Some(_) if !self.inner.swept.swap(true, Ordering::SeqCst) => Sweep::Yes,
             _ => Sweep::No,
         };
-        self.send(script::outer(self.request, &nonce, &ask, sweep)).await?;
+        let tools = self.inner.tools.get();
+        self.send(script::outer(self.request, &nonce, &ask, tools, sweep)).await?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut asked = false;
         let mut exit = None;
@@ -124,10 +125,20 @@ impl Dialogue<'_> {
         let words: Vec<&str> = answer.split(' ').collect();
         match (words.as_slice(), &self.request.fence) {
             // `kill` means everybody by 1 and less.
-            (["ready", group], _) => group.parse().ok().filter(|group| *group > 1).ok_or_else(|| {
-                self.inner
-                    .refused("it does not tell the process group of a command, which could not be ended then")
-            }),
+            (["ready", group, found @ ..], _) => {
+                if self.inner.tools.get().is_none()
+                    && let [found, user] = found
+                    && let Some(tools) = Tools::read(found, user)
+                {
+                    // Another command may have been as fast, and found the same.
+                    let _ = self.inner.tools.set(tools);
+                }
+                group.parse().ok().filter(|group| *group > 1).ok_or_else(|| {
+                    let why =
+                        "it does not tell the process group of a command, which could not be ended then";
+                    self.inner.refused(why)
+                })
+            }
             (["fenced", other, state], Some(fence)) => Err(Error::Fenced {
                 host: self.inner.endpoint.address(),
                 token: fence.token.clone(),

@@ -60,7 +60,9 @@ pub(crate) fn read(kind: Kind, body: Value) -> Result<Draft<Fields>, Vec<FieldEr
         Kind::Node => ready::<Node>(body, |node| Spec::Node(node.into())),
         Kind::SshProfile => ready::<SshProfile>(body, |profile| Spec::SshProfile(Box::new(profile.into()))),
         Kind::Trigger => ready::<Trigger>(body, |trigger| Spec::Trigger(Box::new(trigger.into()))),
-        Kind::Action => ready::<Action>(body, |action| Spec::Action(Box::new(action.into()))),
+        Kind::Action => tried(read_document::<Action>(body)?, |action| {
+            model::Action::try_from(action).map(|action| Spec::Action(Box::new(action)))
+        }),
         Kind::Counter => tried(read_document::<Counter>(body)?, |counter| {
             model::Counter::try_from(counter).map(|counter| Spec::Counter(Box::new(counter)))
         }),

@@ -1,0 +1,42 @@
+//! Row E: one command on many hosts, which are addresses of a few real sshds: one alone takes only a few logins at a time.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::Asked;
+use crate::hosts::Host;
+use crate::plane::Plane;
+use crate::process::{Usage, load_average};
+use crate::table::Table;
+use crate::tasks::{fleet, run_over};
+
+const HOSTS: usize = 100;
+const SSHDS: usize = 20;
+const WARM_RUNS: usize = 3;
+
+pub(crate) async fn measure(_: &Asked, table: &mut Table) {
+    let hosts: Vec<Host> = (0..SSHDS).map(|_| Host::start()).collect();
+    let plane = Plane::start(3).await;
+    fleet(&plane, &hosts, HOSTS).await;
+    let pids: Vec<u32> = plane.peers.iter().filter_map(|peer| peer.pid()).collect();
+    let mut warm = (Vec::new(), Vec::new());
+    for run in 0..=WARM_RUNS {
+        let (before, began) = (Usage::of(&pids), Instant::now());
+        let started = plane.post("clusters/fleet/run", json!({"command": "uptime"})).await.unwrap();
+        let seen = run_over(&plane, started["run"].as_u64().unwrap()).await;
+        let wall = began.elapsed().as_secs_f64();
+        let cpu = Usage::of(&pids).since(before).cpu * 1e3 / HOSTS as f64;
+        assert_eq!(seen["state"], "succeeded", "{seen}");
+        if run == 0 {
+            table.at_most("E", "uptime on 100 hosts, cold: CPU a host", &[cpu], "ms", 1.0);
+            table.note("E", "uptime on 100 hosts, cold: until all are done", &[wall], "s");
+        } else {
+            warm.0.push(cpu);
+            warm.1.push(wall);
+        }
+    }
+    table.note("E", "uptime on 100 hosts, kept connections: CPU a host", &warm.0, "ms");
+    table.at_most("E", "uptime on 100 hosts, kept connections: until all are done", &warm.1, "s", 0.15);
+    println!("   load average {}", load_average());
+}
