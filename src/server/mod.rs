@@ -149,10 +149,10 @@ impl Running {
         let session =
             session::Options { renew_every: options.renew_every, capabilities, api_url: options.api_url };
         let session = Session::new(handle.clone(), session, keeper);
-        services.start_plain("session", session.run(stops.drain.clone(), stops.session.clone()));
+        services.start_apart("session", session.run(stops.drain.clone(), stops.session.clone()));
 
         let leading = leadership::run(handle.clone(), scheduler::wall_clock, stops.leadership.clone());
-        services.start_plain("leadership", leading);
+        services.start_apart("leadership", leading);
 
         let collectors = Collectors::new(
             handle.clone(),

@@ -2,11 +2,17 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
+
+/// Of the threads that come before others, as Raft's do.
+const NICENESS: i32 = -10;
 
 /// Services that run. Each ends when its own signal says so.
 #[derive(Default)]
@@ -34,6 +40,41 @@ impl Services {
         self.start(name, async move {
             service.await;
             Ok(())
+        });
+    }
+
+    /// Starts one on a thread of its own, before all others: it keeps a time by which others judge this peer, and must not
+    /// wait for what else the peer has to do.
+    pub(super) fn start_apart<F>(&mut self, name: &'static str, service: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (mut end, ended) = oneshot::channel();
+        let spawned = thread::Builder::new().name(name.to_string()).spawn(move || {
+            // `None` is the calling thread, on Linux. Needs a privilege that a peer may well not have.
+            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                debug!(name, %error, "runs at normal priority");
+            }
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    let _ = end.send(Err(format!("no runtime: {error}")));
+                    return;
+                }
+            };
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    // Nobody waits for it any more: it was aborted.
+                    () = end.closed() => {}
+                    () = service => {}
+                }
+            });
+            let _ = end.send(Ok(()));
+        });
+        self.start(name, async move {
+            spawned.map_err(|error| format!("no thread: {error}"))?;
+            ended.await.unwrap_or(Err("its thread broke down".to_string()))
         });
     }
 

@@ -130,6 +130,7 @@ impl Session {
         let mut has_begun = false;
         let mut next = Instant::now();
         let mut renewal = None;
+        let mut leadership = self.handle.leadership();
         let mut pulse = Pulse::new(self.keeper.now());
         let mut draining = std::pin::pin!(async {
             drain.cancelled().await;
@@ -166,6 +167,14 @@ impl Session {
                         Ok(other) => return End::Lost(format!("an unexpected answer: {other:?}")),
                         Err(SubmitError::Rejected(rejection)) => return End::Lost(rejection.message),
                         Err(SubmitError::Engine(error)) => debug!(session, %error, "not renewed"),
+                    }
+                }
+                Ok(()) = leadership.changed() => {
+                    if leadership.borrow_and_update().leader.is_some() {
+                        // A life counts from when its renewal was sent. One that waited for this leader would be half
+                        // over when it is answered.
+                        renewal = None;
+                        next = Instant::now();
                     }
                 }
                 () = sleep_until(next), if renewal.is_none() => {
