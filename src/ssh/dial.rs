@@ -12,8 +12,9 @@ use russh::{MethodKind, MethodSet, Preferred};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::connection::Connection;
 use super::endpoint::{Endpoint, HostKeyPolicy};
@@ -25,6 +26,24 @@ use super::pool::Options;
 
 /// Hosts with a dial under way that are remembered before the forgotten ones are swept out.
 const HOSTS_SWEEP: usize = 1024;
+
+/// Tries at a server that hangs up during the handshake.
+const HANG_UPS_MAX: u32 = 4;
+/// The pause before the second try; the third and fourth come four and nine times later.
+const HANG_UP_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why one try at a dial failed.
+enum Failed {
+    /// The server ended the connection before the login.
+    HungUp(Error),
+    Otherwise(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed::Otherwise(error)
+    }
+}
 
 /// What every dial of a pool shares.
 pub(super) struct Dialer {
@@ -59,6 +78,28 @@ impl Dialer {
             None => None,
         };
         let _turn = self.turn(endpoint).await?;
+        // A server that is being logged in to by many hangs up on some (MaxStartups): it is there, and takes the next.
+        for again in 1..HANG_UPS_MAX {
+            match self.try_dial(endpoint, via, key.clone()).await {
+                Err(Failed::HungUp(error)) => {
+                    debug!(host = %endpoint.address(), %error, "the server hung up, trying again");
+                    sleep(HANG_UP_PAUSE * again * again + HANG_UP_PAUSE.mul_f64(rand::random())).await;
+                }
+                Err(Failed::Otherwise(error)) => return Err(error),
+                Ok(dialled) => return Ok(dialled),
+            }
+        }
+        self.try_dial(endpoint, via, key).await.map_err(|failed| match failed {
+            Failed::HungUp(error) | Failed::Otherwise(error) => error,
+        })
+    }
+
+    async fn try_dial(
+        &self,
+        endpoint: &Endpoint,
+        via: Option<&Connection>,
+        key: Option<Arc<russh::keys::PrivateKey>>,
+    ) -> Result<Dialled, Failed> {
         let recorded = self.recorded(endpoint).await?;
         let ended = Arc::new(Mutex::new(None));
         let client = Client {
@@ -88,7 +129,7 @@ impl Dialer {
         let after = self.options.login_timeout;
         match timeout(after, log_in(&mut handle, endpoint, key, &ended)).await {
             Ok(result) => result?,
-            Err(_) => return Err(took_too_long(endpoint, "logging in", after)),
+            Err(_) => return Err(took_too_long(endpoint, "logging in", after).into()),
         }
         Ok(Dialled { handle, cut: cut_unless_done.disarm(), ended })
     }
@@ -187,16 +228,16 @@ impl Dialer {
         config: Arc<client::Config>,
         stream: S,
         client: Client,
-    ) -> Result<client::Handle<Client>, Error>
+    ) -> Result<client::Handle<Client>, Failed>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let after = self.options.login_timeout;
         match timeout(after, client::connect_stream(config, stream, client)).await {
             Ok(Ok(handle)) => Ok(handle),
-            Ok(Err(HandlerError::HostKey(error))) => Err(error.into()),
+            Ok(Err(HandlerError::HostKey(error))) => Err(Error::from(error).into()),
             Ok(Err(HandlerError::Library(error))) => Err(handshake_error(endpoint, error)),
-            Err(_) => Err(took_too_long(endpoint, "the SSH handshake", after)),
+            Err(_) => Err(took_too_long(endpoint, "the SSH handshake", after).into()),
         }
     }
 }
@@ -205,16 +246,16 @@ fn took_too_long(endpoint: &Endpoint, what: &str, after: Duration) -> Error {
     Error::Timeout { host: endpoint.address(), what: format!("{what} (nothing was started)"), after }
 }
 
-fn handshake_error(endpoint: &Endpoint, error: russh::Error) -> Error {
+fn handshake_error(endpoint: &Endpoint, error: russh::Error) -> Failed {
     let host = endpoint.address();
     match error {
-        russh::Error::IO(_) | russh::Error::Disconnect | russh::Error::HUP => Error::Unreachable {
-            host,
-            detail: format!(
+        russh::Error::IO(_) | russh::Error::Disconnect | russh::Error::HUP => {
+            let detail = format!(
                 "the server ended the connection during the handshake ({error}); it may be busy, or no SSH server"
-            ),
-        },
-        error => Error::Protocol { host, detail: error.to_string() },
+            );
+            Failed::HungUp(Error::Unreachable { host, detail })
+        }
+        error => Failed::Otherwise(Error::Protocol { host, detail: error.to_string() }),
     }
 }
 

@@ -349,6 +349,28 @@ async fn what_is_not_ssh_is_an_error_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_up_on_some_is_tried_again() {
+    let sshd = Sshd::start(Setup::default());
+    let (host, port) = (sshd.host.clone(), sshd.port);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let door = listener.local_addr().unwrap().port();
+    // As sshd does while too many log in.
+    let serving = tokio::spawn(async move {
+        for _ in 0..2 {
+            drop(listener.accept().await.unwrap());
+        }
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = tokio::net::TcpStream::connect((host, port)).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    });
+    let (pool, _) = pool(quick_options());
+    let endpoint = Endpoint { host: "127.0.0.1".into(), port: door, ..sshd.endpoint() };
+    echo(&connect(&pool, endpoint).await.unwrap()).await.unwrap();
+    pool.shutdown().await;
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_peers_that_see_a_host_first_agree_on_its_key() {
     let sshd = Sshd::start(Setup { host_keys: vec![KeyKind::Ed25519, KeyKind::Ecdsa], ..Setup::default() });
     let (first, record) = pool(quick_options());
