@@ -179,8 +179,7 @@ impl Fault {
             Fault::Firings => {
                 let began = Instant::now();
                 let leader = plane.leader().await;
-                plane.disturb(leader);
-                plane.peers[leader].kill();
+                plane.kill(leader);
                 plane.peers[leader].restart();
                 plane.ready(leader, STARTING).await?;
                 sleep(Duration::from_secs(2).saturating_sub(began.elapsed())).await;
@@ -249,8 +248,7 @@ impl Fault {
 
 async fn kill_and_restart(plane: &mut Plane, places: &[usize], rng: &mut StdRng) -> Result<(), String> {
     for place in places {
-        plane.disturb(*place);
-        plane.peers[*place].kill();
+        plane.kill(*place);
     }
     sleep(Duration::from_millis(rng.random_range(300..2000))).await;
     for place in places {

@@ -86,7 +86,7 @@ fn effects(rounds: &[&Round]) -> String {
     format!(
         "tasks: {} succeeded, {} lost with their executor, {} failed, {} begun again as they may, {} attempts lost \
          with an executor that nobody had disturbed; taken over {} times, ms \
-         from the fault: p50 {}, p99 {}, max {}\ntriggers: {} fired, {} acted, {} lost with their executor\n",
+         from kill -9: p50 {}, p99 {}, max {}\ntriggers: {} fired, {} acted, {} lost with their executor\n",
         sum(|effects| effects.succeeded),
         sum(|effects| effects.lost),
         sum(|effects| effects.failed),

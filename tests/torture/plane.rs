@@ -32,6 +32,8 @@ pub(crate) struct Plane {
     disk_mib: Option<u64>,
     /// Whom something was done to, and when: from and to, ms since the Unix epoch.
     pub(crate) disturbed: Vec<(usize, i64, i64)>,
+    /// Who was killed, and when.
+    pub(crate) killed: Vec<(usize, i64)>,
     dir: tempfile::TempDir,
 }
 
@@ -83,8 +85,9 @@ impl Plane {
         let net = Net::create().unwrap();
         let http = http(Duration::from_secs(3));
         let front = Front::new(String::new());
-        let disturbed = Vec::new();
-        let mut plane = Plane { peers: Vec::new(), net, front, http, preload, disk_mib, disturbed, dir };
+        let (disturbed, killed) = (Vec::new(), Vec::new());
+        let mut plane =
+            Plane { peers: Vec::new(), net, front, http, preload, disk_mib, disturbed, killed, dir };
         let first = plane.add();
         plane.peers[first].spawn(&["--bootstrap"]);
         let token = plane.peers[first].data.join("admin.token");
@@ -185,6 +188,13 @@ impl Plane {
     /// From here on something is done to a peer.
     pub(crate) fn disturb(&mut self, place: usize) {
         self.disturbed.push((place, wall_ms(), i64::MAX));
+    }
+
+    /// Kills one, which is disturbed from here on.
+    pub(crate) fn kill(&mut self, place: usize) {
+        self.disturb(place);
+        self.killed.push((place, wall_ms()));
+        self.peers[place].kill();
     }
 
     /// Nothing is done to any peer any more.

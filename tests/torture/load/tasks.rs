@@ -56,7 +56,8 @@ pub(crate) struct Effects {
     pub(crate) undisturbed: u64,
     /// Began more than once, which they may.
     pub(crate) repeated: u64,
-    /// From the disturbance of an executor to the next attempt's beginning.
+    /// From the `kill -9` of an executor to the next attempt's beginning. Other faults have no such moment: a peer that is badly
+    /// connected may lose its session at any time meanwhile.
     pub(crate) takeovers: Vec<Duration>,
 }
 
@@ -152,7 +153,7 @@ impl Effects {
             if pair[0]["state"] != "lost" {
                 continue;
             }
-            let Some((peer, _, finished)) = of(&pair[0]) else { continue };
+            let Some((peer, started, finished)) = of(&pair[0]) else { continue };
             let finished = finished.as_millisecond();
             let place = places.get(&peer);
             let disturbed = plane.disturbed.iter().filter(|(disturbed, from, to)| {
@@ -160,14 +161,20 @@ impl Effects {
                     && *from <= finished + CLOCK_LAG_MS
                     && finished <= to.saturating_add(AFTERMATH_MS)
             });
-            let Some(since) = disturbed.map(|(_, from, _)| *from).max() else {
+            if disturbed.count() == 0 {
                 // It may have been too late by itself on a busy machine. Then it knows that, too.
                 self.undisturbed += 1;
                 if place.is_some_and(|place| !plane.peers[*place].log().contains("the session is over")) {
                     self.judged.violations.push(format!("lost without cause: peer {peer}, {task}"));
                 }
                 continue;
-            };
+            }
+            // The one that ended it: it had begun before.
+            let begun = started.map_or(i64::MAX, |at| at.as_millisecond());
+            let killed = plane.killed.iter().filter(|(killed, at)| {
+                Some(killed) == place && begun <= *at && *at <= finished + CLOCK_LAG_MS
+            });
+            let Some(since) = killed.map(|(_, at)| *at).max() else { continue };
             if let Some((_, Some(next), _)) = of(&pair[1])
                 && let Ok(took) = u64::try_from(next.as_millisecond() - since)
             {
