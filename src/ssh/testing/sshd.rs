@@ -213,7 +213,11 @@ impl Sshd {
 
     /// Ends the server and its connections, and nothing of what they had started: a node that can't be reached, but lives on.
     pub fn cut_off(&mut self) {
-        // The server first: what it accepts meanwhile would live on.
+        // Stopped first: what it accepts meanwhile would live on. Killed last: its connections are found below it.
+        if let Some(pid) = self.pid() {
+            send_signal(pid, "STOP");
+        }
+        self.kill_connections();
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
