@@ -100,7 +100,7 @@ async fn act(handle: Handle, what: String, op: Ask, request: RequestId) -> Told 
         }
     };
     let actor = Actor::User(name("sim"));
-    let done = |ret| Told::Done(op.clone(), ret);
+    let done = |ret| Told::Done(op, ret);
     match handle.submit_within(PATIENCE, Some(request), actor, command).await {
         Ok(_) => done(Answer::Done),
         Err(SubmitError::Rejected(Rejection {
@@ -170,7 +170,7 @@ impl Clients {
                     // it counts as a write that may have been.
                     let op = match one.op {
                         Ask::Set(_, to) => Ask::Write(to),
-                        ref op => op.clone(),
+                        op => op,
                     };
                     self.note(one, Told::Unknown(op));
                 }
@@ -204,7 +204,7 @@ impl Clients {
             RequestId(u128::from(self.chance.next_u64()) << 64 | u128::from(self.chance.next_u64()));
         let answer: Slot = Arc::default();
         let slot = Arc::clone(&answer);
-        let future = act(inside.handle.clone(), text, op.clone(), request);
+        let future = act(inside.handle.clone(), text, op, request);
         process.spawn(async move {
             let told = future.await;
             *slot.lock() = Some(told);
