@@ -66,6 +66,7 @@ const SHAPES: &[fn(&[u8])] = &[
     stable::<Token>,
     stable::<MaintenanceWindow>,
     scalars,
+    crate::routes::fuzz_pushed,
 ];
 
 /// The first byte says what the rest may be.

@@ -186,7 +186,12 @@ impl Dialer {
             nodelay: true,
             keepalive_interval: Some(self.options.keepalive_interval),
             keepalive_max: self.options.keepalive_max,
-            preferred: Preferred { key: Cow::Owned(algorithms), ..Preferred::DEFAULT },
+            // Nothing is unpacked that a node sends, so that nothing is larger than it came.
+            preferred: Preferred {
+                key: Cow::Owned(algorithms),
+                compression: Cow::Borrowed(&[russh::compression::NONE]),
+                ..Preferred::DEFAULT
+            },
             ..client::Config::default()
         }
     }

@@ -56,7 +56,7 @@ use crate::request::RequestName;
 use endpoint::Endpoint;
 pub use resources::hash_first_password as hash_password;
 #[cfg(any(test, feature = "fuzz"))]
-pub(crate) use {resources::fuzz_documents, samples::fuzz_queries};
+pub(crate) use {resources::fuzz_documents, samples::fuzz_pushed, samples::fuzz_queries};
 
 /// Every endpoint there is.
 pub(crate) fn endpoints() -> Vec<Endpoint> {

@@ -459,6 +459,18 @@ fn unknown(kind: Kind, text: &str) -> String {
     format!("there is no {kind} `{shown}`")
 }
 
+/// For `crate::fuzz`: pushed samples; what is read where it lies is what is read as other documents are.
+#[cfg(any(test, feature = "fuzz"))]
+#[allow(clippy::unwrap_used)]
+pub(crate) fn fuzz_pushed(body: &[u8]) {
+    let Ok(short) = serde_json::from_slice::<Borrowed<'_>>(body) else { return };
+    let long: Pushed = crate::request::read_as(crate::request::json_of(body).unwrap()).unwrap();
+    assert_eq!(short.samples.len(), long.samples.len());
+    for (short, long) in short.samples.iter().zip(long.samples.iter().map(Measured::from)) {
+        assert_eq!((short.key(), short.t, short.v.to_bits()), (long.key(), long.t, long.v.to_bits()));
+    }
+}
+
 /// For `crate::fuzz`: a query string, with every way in which parameters are read; and a path's parameter.
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn fuzz_queries(data: &[u8]) {

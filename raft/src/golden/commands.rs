@@ -117,7 +117,7 @@ variants!(commands: Command {
     Command::ChangeSettings(_) => Command::ChangeSettings(settings()),
     Command::VerifyDigest { .. } => Command::VerifyDigest { index: 10_000, digest: [2; 32] },
     Command::MovePeer { .. } => Command::MovePeer { peer: PeerId(3), peer_addr: "p3:7801".to_string() },
-    Command::PutFile { .. } => Command::PutFile { name: name("f"), file: file(), expect: Expect::Present },
+    Command::PutFiles(_) => Command::PutFiles(vec![FilePut { name: name("f"), file: file(), expect: Expect::Present }]),
 });
 
 pub(crate) fn capabilities() -> Capabilities {
@@ -171,7 +171,7 @@ variants!(all_replies: Reply {
     Reply::HostKeys(_) => Reply::HostKeys(vec!["ssh-ed25519 AAAA".to_string()]),
     Reply::Peer(_) => Reply::Peer(PeerId(3)),
     Reply::Reports(_) => Reply::Reports(vec![true, false]),
-    Reply::File { .. } => Reply::File { effect: Effect::Updated, version: 4 },
+    Reply::Files(_) => Reply::Files(vec![Ok(Stored { effect: Effect::Updated, version: 4 }), Err(rejection())]),
 });
 
 pub(super) fn rejection() -> Rejection {

@@ -46,6 +46,7 @@ variants!(pub(crate) action_kinds: ActionKind {
         stdin: Some(Value::Inline("in".to_string())),
         sudo: true,
     }),
+    ActionKind::Pause(_) => ActionKind::Pause(PauseAction { time: Duration::from_millis(1500) }),
 });
 
 pub(crate) fn action() -> Action {

@@ -29,7 +29,7 @@ const UNBEGUN_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The longest pause between attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 /// Output kept over all tasks; beyond it, that of the runs that ended longest ago goes.
-const OUTPUT_BYTES_KEPT_MAX: u64 = 256 << 20;
+const OUTPUT_BYTES_KEPT_MAX: u64 = if cfg!(test) { 16 << 20 } else { 256 << 20 };
 /// What a chunk of output counts beside its bytes: it is a row, however little is in it.
 const CHUNK_COST: u64 = 128;
 /// The most chunks kept of the beginning of a task's output, and of its end.
@@ -441,24 +441,24 @@ impl State {
         self.bound_output();
     }
 
-    /// Forgets the output of the runs that ended longest ago while there is too much of it.
+    /// While there is too much output, forgets that of tasks that have ended, the oldest first, and then, where only what goes on is
+    /// left, that of the oldest. A tenth at once, so that it is not looked for at every report.
     fn bound_output(&mut self) {
         if self.indexes.output_bytes <= OUTPUT_BYTES_KEPT_MAX {
             return;
         }
-        let ended: Vec<_> = self.indexes.finished_runs.iter().map(|(_, run)| *run).collect();
-        for run in ended {
-            if self.indexes.output_bytes <= OUTPUT_BYTES_KEPT_MAX / 10 * 9 {
-                break;
+        for of_ended in [true, false] {
+            let mut from = TaskId(0);
+            while self.indexes.output_bytes > OUTPUT_BYTES_KEPT_MAX / 10 * 9 {
+                let Some(((id, _), _)) = self.outputs.range((from, 0)..).next() else { break };
+                let id = *id;
+                from = TaskId(id.0.saturating_add(1));
+                if !of_ended || self.tasks.get(&id).is_none_or(|task| task.state.is_final()) {
+                    self.forget_output(id);
+                } else if from == id {
+                    break;
+                }
             }
-            for task in self.tasks_of(run) {
-                self.forget_output(task);
-            }
-        }
-        // Only what goes on is left: the oldest tasks pay.
-        while self.indexes.output_bytes > OUTPUT_BYTES_KEPT_MAX {
-            let Some(oldest) = self.outputs.iter().next().map(|((task, _), _)| *task) else { break };
-            self.forget_output(oldest);
         }
     }
 

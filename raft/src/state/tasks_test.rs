@@ -367,6 +367,32 @@ fn output_of_single_bytes_is_bounded_by_its_chunks() {
 }
 
 #[test]
+fn of_all_tasks_together_the_newest_output_is_kept() {
+    let nodes: Vec<String> = (0..48).map(|number| format!("web{number:02}")).collect();
+    let mut driver = with_nodes(2, &nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    let (each, bound) = (512 << 10, 16 << 20);
+    driver.run_on_web(command(|_| ()));
+    for task in 1..=48 {
+        driver.begin(task);
+        for _ in 0..each / (32 << 10) {
+            printed(&mut driver, task, &[b'x'; 32 << 10]);
+        }
+        // The first ones end; what they printed goes first, though older tasks go on.
+        if (11..=20).contains(&task) {
+            driver.finish(task, EndingResult::Succeeded);
+        }
+        let kept: usize = (1..=48).map(|task| output(&driver, task).len()).sum();
+        assert!(kept <= bound, "{kept}");
+    }
+    let kept: Vec<u64> = (1..=48).filter(|task| !output(&driver, *task).is_empty()).collect();
+    assert!(kept.contains(&48) && !(11..=20).any(|task| kept.contains(&task)), "{kept:?}");
+    let cut = driver.task(11).output;
+    assert_eq!((cut.head_bytes + cut.tail_bytes, cut.cut_bytes), (0, each as u64));
+    driver.restart();
+    driver.finish(48, EndingResult::Succeeded);
+}
+
+#[test]
 fn a_chunk_too_large_is_cut_and_what_was_missed_is_counted() {
     let mut driver = with_nodes(1, &["web01"]);
     driver.run_on_web(command(|_| ()));

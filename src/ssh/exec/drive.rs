@@ -17,6 +17,8 @@ use super::{Finished, Outcome, Output, Request, Running, Sudo, script, start};
 
 /// Output that waits for the caller, beyond which there is a gap.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
+/// The same in pieces: a node may print a byte here and a byte there, each of which is one.
+const WAITING_PIECES_MAX: usize = 8 * 1024;
 /// How long a full buffer holds up the reading before output is dropped. Reading is held up for everybody on the connection, so this
 /// is for a caller who is late for a moment, not for one who is slow.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -293,7 +295,9 @@ impl Waiting {
         if self.pieces.is_empty() {
             self.dropping = false;
         }
-        if self.dropping || self.bytes + PIECE_BYTES_MAX <= WAITING_BYTES_MAX {
+        let has_room =
+            self.bytes + PIECE_BYTES_MAX <= WAITING_BYTES_MAX && self.pieces.len() < WAITING_PIECES_MAX;
+        if self.dropping || has_room {
             self.full_since = None;
             return None;
         }
@@ -310,7 +314,7 @@ impl Waiting {
             return;
         }
         for part in data.chunks(PIECE_BYTES_MAX) {
-            if self.bytes + part.len() > WAITING_BYTES_MAX {
+            if self.bytes + part.len() > WAITING_BYTES_MAX || self.pieces.len() >= WAITING_PIECES_MAX {
                 match self.pieces.back_mut() {
                     Some(Piece::Gap(bytes)) => *bytes += part.len() as u64,
                     _ => self.pieces.push_back(Piece::Gap(part.len() as u64)),
@@ -357,6 +361,19 @@ mod tests {
         let taken: Vec<Output> = std::iter::from_fn(|| waiting.take()).collect();
         let expected = [Output::Stdout("ab".into()), Output::Stderr("c".into()), Output::Stdout("d".into())];
         assert_eq!(taken, expected);
+    }
+
+    #[test]
+    fn a_byte_here_and_a_byte_there_are_bounded_too() {
+        let mut waiting = Waiting::default();
+        for _ in 0..WAITING_PIECES_MAX {
+            waiting.put(Stream::Stdout, b"a");
+            waiting.put(Stream::Stderr, b"b");
+        }
+        assert!(waiting.pieces.len() <= WAITING_PIECES_MAX + 1, "{}", waiting.pieces.len());
+        assert!(waiting.hold_up().is_some());
+        let taken: Vec<Output> = std::iter::from_fn(|| waiting.take()).collect();
+        assert_eq!(taken.last(), Some(&Output::Gap(WAITING_PIECES_MAX as u64)));
     }
 
     #[test]
