@@ -204,20 +204,45 @@ impl Parts {
         }
     }
 
+    /// True where there is a new one.
     pub(super) async fn renew_if_due(&self, now: SystemTime) -> Result<bool, String> {
-        let files = self.data.tls().map_err(|error| error.to_string())?;
-        let expires = PeerCertificate::read(&files.certificate).map_err(|error| error.to_string())?.expires;
-        if now + RENEWED_BEFORE_END < expires {
+        let peer = self.identity.peer;
+        let is_new = self.renew_expired(now).map_err(|error| error.to_string())?;
+        let mut files = self.data.tls().map_err(|error| error.to_string())?;
+        let mut shown = PeerCertificate::read(&files.certificate).map_err(|error| error.to_string())?;
+        let is_due = now + RENEWED_BEFORE_END >= shown.expires;
+        if is_due {
+            let (new, serial) = renewed(&self.authority, peer, &files).map_err(|error| error.to_string())?;
+            (files, shown.serial) = (new, serial);
+        }
+        let recorded = self.replica.read(|state| Some(state.peer(peer)?.certificate_serial.clone()));
+        if recorded.is_some_and(|recorded| recorded != shown.serial) {
+            let record = Command::RecordCertificate { peer, serial: shown.serial };
+            let outcome = submit(&self.consensus, None, record, Instant::now() + PATIENCE).await;
+            outcome.map_err(|error| error.to_string())?.map_err(|rejection| rejection.message)?;
+        }
+        if is_due {
+            self.show(&files).map_err(|error| error.to_string())?;
+        }
+        Ok(is_new || is_due)
+    }
+
+    /// Renews a certificate whose time is over without asking anybody: no other peer would listen, and after a long rest
+    /// of all peers there might never be a leader. It is recorded later.
+    fn renew_expired(&self, now: SystemTime) -> Result<bool, Error> {
+        let files = self.data.tls()?;
+        if now < PeerCertificate::read(&files.certificate)?.expires {
             return Ok(false);
         }
-        let peer = self.identity.peer;
-        let (files, serial) = renewed(&self.authority, peer, &files).map_err(|error| error.to_string())?;
-        let record = Command::RecordCertificate { peer, serial };
-        let outcome = submit(&self.consensus, None, record, Instant::now() + PATIENCE).await;
-        outcome.map_err(|error| error.to_string())?.map_err(|rejection| rejection.message)?;
-        self.data.save_certificate(&files.certificate).map_err(|error| error.to_string())?;
-        self.tls.replace(&files).map_err(|error| error.to_string())?;
+        self.show(&renewed(&self.authority, self.identity.peer, &files)?.0)?;
         Ok(true)
+    }
+
+    /// Keeps a certificate, and shows it on all connections from now on.
+    fn show(&self, files: &TlsFiles) -> Result<(), Error> {
+        self.data.save_certificate(&files.certificate)?;
+        self.tls.replace(files)?;
+        Ok(())
     }
 
     /// The leader lets all peers compare their states with its own.
@@ -351,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_certificate_is_renewed_when_a_month_is_left() {
+    async fn a_certificate_is_renewed_when_a_month_is_left_and_when_it_is_over() {
         let dir = tempfile::tempdir().unwrap();
         let config = PeerConfig::new(dir.path(), "p1", "127.0.0.1:0", "http://127.0.0.1:1");
         let peer = Peer::bootstrap(config).await.unwrap();
@@ -371,6 +396,14 @@ mod tests {
         assert_ne!(first.serial, second.serial);
         let recorded = peer.replica().read(|state| state.peer(PeerId(1)).unwrap().certificate_serial.clone());
         assert_eq!(recorded, second.serial);
+
+        let over = now + CERTIFICATE_LIFE * 2;
+        assert!(peer.own.renew_expired(over).unwrap(), "at once, whoever else is there");
+        let third = PeerCertificate::read(&peer.data.tls().unwrap().certificate).unwrap();
+        assert_ne!(second.serial, third.serial);
+        assert!(!peer.own.renew_if_due(now).await.unwrap());
+        let recorded = peer.replica().read(|state| state.peer(PeerId(1)).unwrap().certificate_serial.clone());
+        assert_eq!(recorded, third.serial);
         peer.shutdown(Duration::from_secs(1)).await;
     }
 }
