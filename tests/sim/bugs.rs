@@ -42,7 +42,7 @@ const LOST: &[&str] =
     &["lacks", "not linearizable", "another one as", "both lead", "is not there", "panicked"];
 
 pub(crate) fn acknowledged_before_sync_is_found() {
-    is_found("acknowledged-before-sync", "power", 19..=40, LOST);
+    is_found("acknowledged-before-sync", "power", 5..=40, LOST);
 }
 
 pub(crate) fn vote_not_synced_is_found() {
