@@ -314,7 +314,11 @@ impl Drop for Database {
         self.shared.slots.close();
         self.shared.wake.notify_one();
         self.shared.run_queued();
-        *self.shared.readers.write() = None;
+        let readers = self.shared.readers.write().take();
+        if self.shared.fatal.reason().is_some() {
+            // The last one to let go of sled has it sync the disk that has failed, and sled panics about that.
+            std::mem::forget(readers);
+        }
         // The last handle may have been held by a job; the thread cannot wait for itself. And after a failure sled
         // may never come back from its last flush.
         if let Some(thread) = self.thread.take()
