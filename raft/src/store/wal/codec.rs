@@ -79,20 +79,25 @@ fn invalid(detail: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, detail.into())
 }
 
+/// What the largest fixed part takes: three words and a checksum.
+const FIXED_BYTES_MAX: usize = 28;
+
 fn write_words<const N: usize>(mut out: impl Write, salt: u32, words: [u64; N]) -> io::Result<usize> {
-    let mut bytes = Vec::with_capacity(N * 8 + 4);
-    for word in words {
-        bytes.extend_from_slice(&word.to_be_bytes());
+    let mut room = [0; FIXED_BYTES_MAX];
+    let bytes = &mut room[..N * 8 + 4];
+    let (content, crc) = bytes.split_at_mut(N * 8);
+    for (eight, word) in content.as_chunks_mut().0.iter_mut().zip(words) {
+        *eight = word.to_be_bytes();
     }
-    let crc = checksum(salt, &bytes);
-    bytes.extend_from_slice(&crc.to_be_bytes());
-    out.write_all(&bytes)?;
+    crc.copy_from_slice(&checksum(salt, content).to_be_bytes());
+    out.write_all(bytes)?;
     Ok(bytes.len())
 }
 
 fn read_words<const N: usize>(mut from: impl Read, salt: u32, what: &str) -> io::Result<[u64; N]> {
-    let mut bytes = vec![0; N * 8 + 4];
-    from.read_exact(&mut bytes)?;
+    let mut room = [0; FIXED_BYTES_MAX];
+    let bytes = &mut room[..N * 8 + 4];
+    from.read_exact(bytes)?;
     let (words, crc) = bytes.split_at(N * 8);
     if crc != checksum(salt, words).to_be_bytes() {
         return Err(invalid(format!("the checksum of {what} is wrong")));
