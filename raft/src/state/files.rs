@@ -96,10 +96,7 @@ impl State {
             }
             _ => None,
         });
-        let newest = present.as_ref().map_or(0, |(version, _)| *version);
-        // A peer that was older kept the present content among the rows.
-        let older = self.older_versions(name).filter(move |(version, _)| *version < newest);
-        older.map(|(version, row)| (version, (**row).clone())).chain(present)
+        self.older_versions(name).map(|(version, row)| (version, (**row).clone())).chain(present)
     }
 }
 
