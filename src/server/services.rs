@@ -5,14 +5,12 @@ use std::future::Future;
 use std::thread;
 use std::time::Duration;
 
+use rscaler_raft::consensus::raise_priority;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
-
-/// Of the threads that come before others, as Raft's do.
-const NICENESS: i32 = -10;
 
 /// Services that run. Each ends when its own signal says so.
 #[derive(Default)]
@@ -51,10 +49,7 @@ impl Services {
     {
         let (mut end, ended) = oneshot::channel();
         let spawned = thread::Builder::new().name(name.to_string()).spawn(move || {
-            // `None` is the calling thread, on Linux. Needs a privilege that a peer may well not have.
-            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                debug!(name, %error, "runs at normal priority");
-            }
+            raise_priority();
             let runtime = match Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => {

@@ -41,7 +41,7 @@ pub use machine::{Machine, SnapshotBuilder, snapshot_of};
 #[cfg(test)]
 pub(crate) use machine_test::blocks_worth_of_samples;
 pub use membership::why_needed;
-pub use runtime::RaftRuntime;
+pub use runtime::{RaftRuntime, raise_priority};
 pub use service::{Admission, PeerService};
 pub use timers::Timers;
 pub use transfer::{ReceiveError, Snapshots};

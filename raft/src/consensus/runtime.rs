@@ -12,12 +12,21 @@ use tracing::debug;
 /// One: an entry passes a dozen futures here, and waking another thread for each would cost more than their work. What
 /// may take long goes through [`aside`].
 const THREADS: usize = 1;
+/// Of threads that keep a time by which others judge this peer.
 const NICENESS: i32 = -10;
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A runtime that may be dropped anywhere.
 pub struct RaftRuntime {
     runtime: Option<Runtime>,
+}
+
+/// Lets the calling thread come before others, where this process may.
+pub fn raise_priority() {
+    // `None` is the calling thread, on Linux. Needs a privilege that a peer may well not have.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        debug!(thread = std::thread::current().name(), %error, "runs at normal priority");
+    }
 }
 
 /// Does what may take long, while the other futures of this thread go on elsewhere.
@@ -38,12 +47,7 @@ impl RaftRuntime {
             .worker_threads(THREADS)
             .thread_name("raft")
             .enable_all()
-            .on_thread_start(|| {
-                // `None` is the calling thread, on Linux. Needs a privilege that a peer may well not have.
-                if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                    debug!(%error, "Raft's threads run at normal priority");
-                }
-            })
+            .on_thread_start(raise_priority)
             .build()?;
         Ok(RaftRuntime { runtime: Some(runtime) })
     }
