@@ -137,7 +137,7 @@ fn seconds(wait: Duration) -> u64 {
 }
 
 /// What counts as one address: with IPv6, everybody has 2^64.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => match address.to_ipv4_mapped() {

@@ -1,10 +1,12 @@
 //! How many connections each address has: one client, or one that was taken over, must not take all places.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+
+use crate::auth::network;
 
 /// Connections of each address. Cheap to clone.
 #[derive(Clone, Default)]
@@ -16,21 +18,10 @@ pub(super) struct Member {
     whose: IpAddr,
 }
 
-/// Who an address belongs to: a network of 64 bits is one customer's, who may use any address in it.
-pub(super) fn whose(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
-    }
-}
-
 impl Crowd {
     /// One more connection, and how many there are with it.
     pub(super) fn enter(&self, address: IpAddr) -> (Member, usize) {
-        let whose = whose(address);
+        let whose = network(address);
         let mut counts = self.0.lock();
         let count = counts.entry(whose).or_default();
         *count += 1;

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::crowd::whose;
+use crate::auth::network;
 
 /// Idle connections, in the order in which they became so. Cheap to clone.
 #[derive(Clone, Default)]
@@ -28,7 +28,7 @@ struct Waiting {
 impl Idle {
     /// A connection that has just come: idle until its first request is there whole.
     pub(super) fn enter(&self, address: IpAddr) -> Arc<Presence> {
-        let (cut, whose) = (CancellationToken::new(), whose(address));
+        let (cut, whose) = (CancellationToken::new(), network(address));
         let place = self.insert(whose, cut.clone());
         let work = Mutex::new(Work { requests: 0, since: Instant::now(), place });
         Arc::new(Presence { idle: self.clone(), whose, cut, work })
@@ -45,7 +45,7 @@ impl Idle {
 
     /// The same among those of one address. Looks at all that are idle: for when there are too many.
     pub(super) fn cut_one_of(&self, address: IpAddr) -> bool {
-        let (mut waiting, wanted) = (self.0.lock(), whose(address));
+        let (mut waiting, wanted) = (self.0.lock(), network(address));
         let longest = waiting.connections.iter().find(|(_, (whose, _))| *whose == wanted);
         let Some(place) = longest.map(|(place, _)| *place) else { return false };
         waiting.connections.remove(&place).is_some_and(|(_, cut)| {
