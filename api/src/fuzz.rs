@@ -77,21 +77,10 @@ fn bodies(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
     fn what_fuzzers_begin_with_and_what_they_found_harms_nobody() {
-        for (name, target) in TARGETS {
-            let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds").join(name);
-            let files: Vec<_> = std::fs::read_dir(seeds).unwrap().collect();
-            assert!(!files.is_empty(), "{name} has seeds");
-            for file in files {
-                let path = file.unwrap().path();
-                println!("{}", path.display());
-                target(&std::fs::read(path).unwrap());
-            }
-        }
+        rscaler_raft::fuzz::replay(TARGETS);
     }
 }

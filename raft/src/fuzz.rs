@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::Cursor;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -50,6 +51,24 @@ pub const TARGETS: &[Target] = &[
 pub fn run(name: &str, data: &[u8]) {
     let target = TARGETS.iter().find(|(other, _)| *other == name);
     target.expect("fuzzers name targets that there are").1(data);
+}
+
+/// Where seeds lie, and what was found before, by target.
+fn seeds() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds")
+}
+
+/// Gives each of `targets` all its seeds. For the ordinary tests of each package.
+pub fn replay(targets: &[Target]) {
+    for (name, target) in targets {
+        let files: Vec<_> = std::fs::read_dir(seeds().join(name)).unwrap().collect();
+        assert!(!files.is_empty(), "{name} has seeds");
+        for file in files {
+            let path = file.unwrap().path();
+            println!("{}", path.display());
+            target(&std::fs::read(path).unwrap());
+        }
+    }
 }
 
 /// What is read can be written and read again. Bytes are compared, since not every type can be.
@@ -140,32 +159,18 @@ fn certificates(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::fuzz_seeds;
-
-    fn directory() -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds")
-    }
 
     #[test]
     fn what_fuzzers_begin_with_and_what_they_found_harms_nobody() {
         if std::env::var_os("UPDATE_SEEDS").is_some() {
             for (target, name, bytes) in fuzz_seeds::all() {
-                let path = directory().join(target);
+                let path = seeds().join(target);
                 std::fs::create_dir_all(&path).unwrap();
                 std::fs::write(path.join(name), bytes).unwrap();
             }
         }
-        for (name, target) in TARGETS {
-            let files: Vec<_> = std::fs::read_dir(directory().join(name)).unwrap().collect();
-            assert!(!files.is_empty(), "{name} has seeds");
-            for file in files {
-                let path = file.unwrap().path();
-                println!("{}", path.display());
-                target(&std::fs::read(path).unwrap());
-            }
-        }
+        replay(TARGETS);
     }
 }
