@@ -79,19 +79,18 @@ impl Dialer {
         };
         let _turn = self.turn(endpoint).await?;
         // A server that is being logged in to by many hangs up on some (MaxStartups): it is there, and takes the next.
-        for again in 1..HANG_UPS_MAX {
+        let mut tries = 1;
+        loop {
             match self.try_dial(endpoint, via, key.clone()).await {
-                Err(Failed::HungUp(error)) => {
-                    debug!(host = %endpoint.address(), %error, "the server hung up, trying again");
-                    sleep(HANG_UP_PAUSE * again * again + HANG_UP_PAUSE.mul_f64(rand::random())).await;
-                }
-                Err(Failed::Otherwise(error)) => return Err(error),
                 Ok(dialled) => return Ok(dialled),
+                Err(Failed::HungUp(error)) if tries < HANG_UPS_MAX => {
+                    debug!(host = %endpoint.address(), %error, "the server hung up, trying again");
+                    sleep(HANG_UP_PAUSE * tries * tries + HANG_UP_PAUSE.mul_f64(rand::random())).await;
+                    tries += 1;
+                }
+                Err(Failed::HungUp(error) | Failed::Otherwise(error)) => return Err(error),
             }
         }
-        self.try_dial(endpoint, via, key).await.map_err(|failed| match failed {
-            Failed::HungUp(error) | Failed::Otherwise(error) => error,
-        })
     }
 
     async fn try_dial(
