@@ -6,7 +6,8 @@
 //! | `files` | `GET /api/v1/files/{name}/versions`, `GET PUT /api/v1/files/{name}/content` |
 //! | `puts` | `POST /api/v1/puts`: contents of files, one after the other |
 //! | `nodes` | `GET PUT DELETE /api/v1/nodes/{name}/host-keys`, `GET /api/v1/nodes/{name}/checks`, `GET /api/v1/checks` |
-//! | `samples` | `GET /api/v1/series`, `GET /api/v1/clusters/{name}/counters/{counter}/samples` and of nodes and JVMs, `POST /samples` |
+//! | `samples` | `GET /api/v1/series`, `GET /api/v1/clusters/{name}/counters/{counter}/samples` and of nodes and JVMs |
+//! | `push` | `POST /api/v1/samples` |
 //! | `act` | `POST /api/v1/clusters/{name}/run`, `/nodes/{name}/run` |
 //! | `runs` | `GET /api/v1/runs`, `/runs/{id}`, `/tasks`, `/tasks/{id}`; `POST .../cancel`, `/runs/{id}/retry` |
 //! | `output` | `GET /api/v1/tasks/{id}/output` |
@@ -34,6 +35,7 @@ mod login;
 mod nodes;
 mod output;
 mod peers;
+mod push;
 mod puts;
 mod resources;
 mod runs;
@@ -56,7 +58,7 @@ use crate::request::RequestName;
 use endpoint::Endpoint;
 pub use resources::hash_first_password as hash_password;
 #[cfg(any(test, feature = "fuzz"))]
-pub(crate) use {resources::fuzz_documents, samples::fuzz_pushed, samples::fuzz_queries};
+pub(crate) use {push::fuzz_pushed, resources::fuzz_documents, samples::fuzz_queries};
 
 /// Every endpoint there is.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
