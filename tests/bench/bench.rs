@@ -16,6 +16,7 @@ mod wait;
 
 mod failover;
 mod fanout;
+mod fleet_data;
 mod http;
 mod ingest;
 mod process;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::Asked;
+use crate::fleet_data::{HOST, Source};
 use crate::http::Http1;
 use crate::plane::Plane;
 use crate::process::{Usage, disk_bytes, load_average};
@@ -24,141 +25,6 @@ const HOUR_MS: i64 = 3_600_000;
 const QUERIES: usize = 30;
 /// How long the peers may take to seal heads and to write a checkpoint.
 const SETTLED_MAX: Duration = Duration::from_secs(180);
-
-/// What the twenty counters of a host are.
-const COUNTERS: [Shape; 20] = [
-    Shape::Percent,
-    Shape::Percent,
-    Shape::Percent,
-    Shape::Walk,
-    Shape::Walk,
-    Shape::Load,
-    Shape::Load,
-    Shape::Load,
-    Shape::Megabytes,
-    Shape::Megabytes,
-    Shape::Bytes,
-    Shape::Bytes,
-    Shape::Bytes,
-    Shape::Operations,
-    Shape::Heap,
-    Shape::Collections,
-    Shape::Threads,
-    Shape::Uptime,
-    Shape::Constant,
-    Shape::Constant,
-];
-
-#[derive(Clone, Copy, PartialEq)]
-enum Shape {
-    Percent,
-    Walk,
-    Load,
-    Megabytes,
-    Bytes,
-    Operations,
-    Heap,
-    Collections,
-    Threads,
-    Uptime,
-    Constant,
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn even(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Near enough to normal, mean 0, deviation 1.
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.even()).sum::<f64>() - 6.0
-    }
-}
-
-/// One series' values, one after the other.
-struct Source {
-    shape: Shape,
-    random: Random,
-    at: f64,
-    rate: f64,
-}
-
-impl Source {
-    fn new(shape: Shape, seed: u64) -> Source {
-        let mut random = Random(seed.wrapping_mul(7_919) + 1);
-        let start = random.even();
-        let at = match shape {
-            Shape::Percent | Shape::Walk => 20.0 + 60.0 * start,
-            Shape::Load => 2.0 * start,
-            Shape::Megabytes => 4_000.0 + (8_000.0 * start).round(),
-            Shape::Bytes => (1e11 * start).round(),
-            Shape::Operations => (1e6 * start).round(),
-            Shape::Heap => 2e8,
-            Shape::Collections | Shape::Threads => 80.0,
-            Shape::Uptime => 1e6,
-            Shape::Constant => 8_192.0,
-        };
-        Source { shape, random, at, rate: 1e5 * (1.0 + 9.0 * start) }
-    }
-
-    fn next(&mut self) -> f64 {
-        let noise = self.random.normal();
-        let cents = |value: f64| (value * 100.0).round() / 100.0;
-        match self.shape {
-            Shape::Percent | Shape::Walk => {
-                self.at = (self.at + 1.5 * noise).clamp(0.0, 100.0);
-                cents(self.at)
-            }
-            Shape::Load => {
-                self.at = (self.at + 0.05 * noise).max(0.0);
-                cents(self.at)
-            }
-            Shape::Megabytes => {
-                self.at += (3.0 * noise).round();
-                self.at
-            }
-            Shape::Bytes => {
-                self.at += (self.rate * (1.0 + 0.2 * noise)).max(0.0).round();
-                self.at
-            }
-            Shape::Operations => {
-                self.at += (40.0 + 6.0 * noise).max(0.0).round();
-                self.at
-            }
-            Shape::Heap => {
-                self.at += 4e6 + (3e5 * noise).round();
-                if self.at > 1.5e9 {
-                    self.at = 2e8;
-                }
-                self.at
-            }
-            Shape::Collections => {
-                self.at += f64::from(self.random.even() < 0.1);
-                self.at
-            }
-            Shape::Threads => {
-                self.at += f64::from(self.random.even() < 0.05) - f64::from(self.random.even() < 0.05);
-                self.at
-            }
-            Shape::Uptime => {
-                self.at += 10.0;
-                self.at
-            }
-            Shape::Constant => self.at,
-        }
-    }
-}
 
 /// Requests of a piece of time, ready to be sent, and how many samples they hold.
 struct Piece {
@@ -177,8 +43,8 @@ impl Fleet {
         let sources = hosts
             .clone()
             .map(|host| {
-                let place = |c: usize| seed + (host * COUNTERS.len() + c) as u64;
-                COUNTERS.iter().enumerate().map(|(c, shape)| Source::new(*shape, place(c))).collect()
+                let place = |c: usize| seed + (host * HOST.len() + c) as u64;
+                HOST.iter().enumerate().map(|(c, kind)| Source::new(*kind, place(c))).collect()
             })
             .collect();
         Fleet { sources, hosts }
@@ -306,7 +172,7 @@ pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
 
 async fn define(plane: &Plane) {
     let mut documents = vec![json!({"kind": "cluster", "name": "fleet"})];
-    for (c, _) in COUNTERS.iter().enumerate() {
+    for c in 0..HOST.len() {
         let name = format!("c{c:02}");
         documents.push(json!({"kind": "counter", "name": name, "type": "push", "interval": "10s", "clusters": ["fleet"]}));
     }
