@@ -2,7 +2,6 @@
 //! whose time the world moves.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -242,7 +241,8 @@ impl Start {
         let Start { id, log, medium, seeds, is_first, boot, fatal, common } = self;
         let wal = log.open(fatal.clone());
         let volume = medium.open(id << 32 | boot);
-        let config = StoreConfig { dir: PathBuf::from("/data"), cache_bytes: 1 << 20 };
+        let config =
+            StoreConfig { cache_bytes: 1 << 20, garbage_bytes: 64 << 10, ..StoreConfig::new("/data") };
         let opened = Store::open_on(volume, &config, &log.state(), fatal.clone());
         let (store, needs_snapshot) = match opened.map_err(|error| error.chain())? {
             Opened::Ready(store) => (store, false),

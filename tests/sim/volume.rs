@@ -43,6 +43,8 @@ struct Stored {
     durable: Trees,
     current: Trees,
     unsynced: Vec<(String, Changes)>,
+    /// Bytes of all keys and values.
+    written: u64,
 }
 
 type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -272,6 +274,10 @@ impl Volume for SimVolume {
         Ok(Arc::new(SimDatabase { medium, process: self.process, dir: dir.to_path_buf() }))
     }
 
+    fn free_bytes(&self, _: &Path) -> Result<u64, Error> {
+        Ok(u64::MAX)
+    }
+
     fn jobs(&self) -> Jobs {
         let lags = Arc::clone(&self.lags);
         Jobs::Here(Arc::new(move || Duration::from_millis(lags.lock().random_range(0..8))))
@@ -348,8 +354,9 @@ impl Database for SimDatabase {
         synced.map_err(|error| Error::io("syncing the state", error))
     }
 
+    /// Everything that was ever written to it, as if nothing were reused.
     fn size_on_disk(&self) -> Result<u64, Error> {
-        Ok(0)
+        Ok(self.medium.inner.lock().databases.get(&self.dir).map_or(0, |stored| stored.written))
     }
 }
 
@@ -393,6 +400,8 @@ impl Tree for SimTree {
         let written = self.medium.write(self.process, |inner| {
             let stored = inner.databases.get_mut(&self.dir).ok_or(io::ErrorKind::NotFound)?;
             apply(&mut stored.current, &self.name, &changes);
+            let bytes = changes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len));
+            stored.written += bytes.sum::<usize>() as u64;
             stored.unsynced.push((self.name.clone(), changes));
             Ok(())
         });

@@ -14,13 +14,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::blocks::{Deletions, Pins};
 use super::checkpoint::Rows;
 use super::volume::{self, Batch, Jobs, Tree, Volume};
-use super::{Error, Fatal};
+use super::{Error, Fatal, StoreConfig};
 
 /// Jobs that may wait.
 const JOBS_MAX: usize = 16;
 /// How often, and how many keys at a time, what is no longer wanted is deleted: 5,000 a second.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 pub(super) const SWEEP_KEYS_MAX: usize = 500;
+
+/// Memory for a database that is only written to, once.
+const COPY_CACHE_BYTES: u64 = 4 << 20;
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 /// The blocks, for those who only read; absent while the database is being replaced, and at the end.
@@ -69,11 +72,12 @@ pub(crate) struct Worker {
     pub(super) pins: Arc<Pins>,
     pub(super) volume: Arc<dyn Volume>,
     db: Arc<dyn volume::Database>,
+    /// Where the database lies, below the directory of `config`.
     dir: PathBuf,
-    cache_bytes: u64,
+    config: StoreConfig,
     readers: Readers,
     pulse: Arc<Pulse>,
-    /// The file's size at which it is next looked at whether it should be copied.
+    /// The file's size above which it is next looked at whether it should be copied.
     compact_check_at: u64,
 }
 
@@ -346,7 +350,7 @@ impl Worker {
         volume: Arc<dyn Volume>,
         db: Arc<dyn volume::Database>,
         dir: PathBuf,
-        cache_bytes: u64,
+        config: StoreConfig,
     ) -> Result<Worker, Error> {
         let blocks = db.tree("blocks")?;
         let rows = Rows::open(&*db)?;
@@ -360,7 +364,7 @@ impl Worker {
             volume,
             db,
             dir,
-            cache_bytes,
+            config,
             compact_check_at: 0,
         })
     }
@@ -386,29 +390,35 @@ impl Worker {
         self.deletions.sweep(&*self.blocks, &self.pins, SWEEP_KEYS_MAX.saturating_sub(deleted))
     }
 
-    /// Copies the live data to a fresh file where the present one is much larger: sled's files hardly shrink. The
-    /// new directory takes the old one's place by renaming; [`recover_dir`] undoes what a crash leaves half done.
-    /// `minimum_bytes` is a size that is never worth it.
+    /// Copies the live data to a fresh file where the present one holds much garbage: sled's files hardly shrink, and
+    /// each checkpoint leaves behind what the last one wrote of the same rows. The new directory takes the old one's
+    /// place by renaming; [`recover_dir`] undoes what a crash leaves half done.
     ///
     /// # Errors
     /// [`Error`]; the database is then closed, and the peer must stop.
-    pub(super) fn compact_if_large(&mut self, minimum_bytes: u64) -> Result<bool, Error> {
+    pub(super) fn compact_if_large(&mut self) -> Result<bool, Error> {
         let size = self.db.size_on_disk()?;
-        if size < self.compact_check_at.max(minimum_bytes) {
+        if size < self.compact_check_at {
             return Ok(false);
         }
         let live = self.live_bytes()?;
-        if size <= live.saturating_mul(4) {
-            // Looking costs a scan: not again before it has grown by half.
-            self.compact_check_at = size + size / 2;
+        // Half as much again as what lives: the file stays below that, and each byte of garbage costs two that are copied.
+        let wanted = live + live / 2 + self.config.garbage_bytes;
+        self.compact_check_at = wanted;
+        if size <= wanted {
+            return Ok(false);
+        }
+        if self.volume.free_bytes(&self.dir)? < live.saturating_mul(2) {
+            tracing::warn!(size, live, "the disk has no room to copy the state to a smaller file");
+            self.compact_check_at = size + self.config.garbage_bytes;
             return Ok(false);
         }
         tracing::info!(size, live, "copying the state to a smaller file");
         let [fresh, old] = [self.beside("fresh"), self.beside("old")];
         self.volume.remove_dir(&fresh)?;
         {
-            let db = self.volume.database(&fresh, self.cache_bytes)?;
-            let mut copy = Worker::new(Arc::clone(&self.volume), db, fresh.clone(), self.cache_bytes)?;
+            let db = self.volume.database(&fresh, COPY_CACHE_BYTES)?;
+            let mut copy = Worker::new(Arc::clone(&self.volume), db, fresh.clone(), self.config.clone())?;
             copy.copy_from(self)?;
             copy.sync()?;
         }
@@ -420,12 +430,11 @@ impl Worker {
         self.replace_handles(&self.dir.with_extension("closed"))?;
         self.volume.rename(&self.dir, &old)?;
         self.volume.rename(&fresh, &self.dir)?;
-        let db = self.volume.database(&self.dir, self.cache_bytes)?;
+        let db = self.volume.database(&self.dir, self.config.cache_bytes)?;
         self.adopt(db)?;
         *readers = Some(Arc::clone(&self.blocks));
         self.volume.remove_dir(&self.dir.with_extension("closed"))?;
         self.volume.remove_dir(&old)?;
-        self.compact_check_at = 0;
         Ok(true)
     }
 

@@ -15,8 +15,6 @@ use super::wal::WalState;
 use super::{Applied, BlockKey, Error, Fatal};
 use crate::series::Drain;
 
-/// A file below this size is never copied to make it smaller.
-const COMPACT_MINIMUM_BYTES: u64 = 256 << 20;
 /// Damaged databases that are kept, for who wants to look at them.
 const DAMAGED_KEPT_MAX: usize = 2;
 /// A job that does not move for so long has failed: the disk, or sled.
@@ -31,12 +29,14 @@ pub struct StoreConfig {
     pub dir: PathBuf,
     /// Memory for sled's cache, in bytes.
     pub cache_bytes: u64,
+    /// Garbage in sled's file, in bytes, for which the file is never copied.
+    pub garbage_bytes: u64,
 }
 
 impl StoreConfig {
     /// The usual settings.
     pub fn new(dir: impl Into<PathBuf>) -> StoreConfig {
-        StoreConfig { dir: dir.into(), cache_bytes: 64 << 20 }
+        StoreConfig { dir: dir.into(), cache_bytes: 16 << 20, garbage_bytes: 32 << 20 }
     }
 }
 
@@ -102,7 +102,7 @@ impl Store {
         let state_dir = config.dir.join("state");
         volume.create_dir(&config.dir)?;
         recover_dir(&*volume, &state_dir)?;
-        let (mut worker, damage) = match open_checked(&volume, &state_dir, config.cache_bytes) {
+        let (mut worker, damage) = match open_checked(&volume, &state_dir, config) {
             Ok(worker) => (worker, None),
             Err(Error::Codec(error @ crate::codec::Error::UnknownSchema { .. })) => {
                 return Err(Error::Refused(error.to_string()));
@@ -112,11 +112,11 @@ impl Store {
                 set_aside(&*volume, &config.dir, &state_dir)?;
                 // Its snapshots name blocks that went with it.
                 volume.remove_dir(&config.dir.join("snapshots"))?;
-                (open_checked(&volume, &state_dir, config.cache_bytes)?, Some(error.chain()))
+                (open_checked(&volume, &state_dir, config)?, Some(error.chain()))
             }
             Err(error) => return Err(error),
         };
-        worker.compact_if_large(COMPACT_MINIMUM_BYTES)?;
+        worker.compact_if_large()?;
         let next_index = worker.rows.applied().next_index();
         // A checkpoint may stand on entries that a majority had synced, and this peer not yet: a power cut takes them,
         // and the log goes on behind the checkpoint.
@@ -178,7 +178,7 @@ impl Store {
         let (changes, checkpointed) = (take(), Arc::clone(&self.checkpointed));
         let written = slot.start(move |worker| {
             write_checkpoint(worker, changes, &checkpointed)?;
-            worker.compact_if_large(COMPACT_MINIMUM_BYTES).map(|_| ())
+            worker.compact_if_large().map(|_| ())
         });
         written.await.unwrap_or(Err(Error::Closed))
     }
@@ -342,12 +342,12 @@ fn write_checkpoint(
 }
 
 /// Opens the database and checks every row and the list of blocks.
-fn open_checked(volume: &Arc<dyn Volume>, dir: &Path, cache_bytes: u64) -> Result<Worker, Error> {
-    let db = volume.database(dir, cache_bytes)?;
-    let (volume, dir) = (Arc::clone(volume), dir.to_path_buf());
+fn open_checked(volume: &Arc<dyn Volume>, dir: &Path, config: &StoreConfig) -> Result<Worker, Error> {
+    let db = volume.database(dir, config.cache_bytes)?;
+    let (volume, config, dir) = (Arc::clone(volume), config.clone(), dir.to_path_buf());
     // sled panics about some damage only when it comes to it.
     catch_unwind(AssertUnwindSafe(move || {
-        let worker = Worker::new(volume, db, dir, cache_bytes)?;
+        let worker = Worker::new(volume, db, dir, config)?;
         worker.rows.verify()?;
         blocks::infos(&*worker.blocks).try_for_each(|info| info.map(|_| ()))?;
         Ok(worker)

@@ -27,6 +27,13 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), Error> {
     sync_parent(path)
 }
 
+/// Bytes that can still be written to the file system that holds `dir`.
+pub(crate) fn free_bytes(dir: &Path) -> Result<u64, Error> {
+    let stat =
+        rustix::fs::statvfs(dir).map_err(|error| describe("measuring the space in", dir)(error.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Syncs a directory's names.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(describe("syncing the directory", path))

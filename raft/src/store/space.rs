@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Error;
+use super::{Error, files};
 
 /// Whether there is room to go on writing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,10 +50,7 @@ impl SpaceWatch {
     /// # Errors
     /// [`Error::Io`].
     pub fn check(&self) -> Result<Space, Error> {
-        let stat = rustix::fs::statvfs(&self.dir).map_err(|error| {
-            Error::io(format!("measuring the space in {}", self.dir.display()), error.into())
-        })?;
-        let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let free_bytes = files::free_bytes(&self.dir)?;
         let before = *self.space.borrow();
         // A little more is needed to leave the state than to enter it, so that it does not flap.
         let limit = match before {

@@ -42,6 +42,8 @@ pub trait Volume: Send + Sync + 'static {
     fn open(&self, path: &Path, mode: Mode) -> Result<Arc<dyn File>, Error>;
     /// Opens the database in a directory, or begins it there.
     fn database(&self, dir: &Path, cache_bytes: u64) -> Result<Arc<dyn Database>, Error>;
+    /// Bytes that can still be written below a directory.
+    fn free_bytes(&self, dir: &Path) -> Result<u64, Error>;
     /// Where what takes time is done.
     fn jobs(&self) -> Jobs;
 }

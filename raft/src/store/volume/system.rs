@@ -65,6 +65,10 @@ impl Volume for System {
         Ok(Arc::new(Sled { db: open_sled(dir, cache_bytes)?, dir: dir.to_path_buf() }))
     }
 
+    fn free_bytes(&self, dir: &Path) -> Result<u64, Error> {
+        files::free_bytes(dir)
+    }
+
     fn jobs(&self) -> Jobs {
         Jobs::Threads
     }
