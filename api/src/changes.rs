@@ -15,8 +15,8 @@ use crate::types::{Change, Changes};
 
 /// How many batches of changes are kept: some minutes of a busy control plane.
 const BATCHES_MAX: usize = 8192;
-/// How many changes are kept over all batches.
-const CHANGES_MAX: usize = 200_000;
+/// How many changes are kept over all batches: some megabytes.
+const CHANGES_MAX: usize = 32_768;
 
 /// The last changes in log order. A batch's index is that of its last entry; other peers may cut batches elsewhere,
 /// so who comes from another peer may see a change twice, and misses none.
@@ -71,10 +71,9 @@ impl Ring {
         if committed.notices.contains(&Notice::Everything) {
             return self.forget(committed.index);
         }
-        let batch = Changes {
-            index: committed.index,
-            changes: committed.notices.iter().filter_map(change).collect(),
-        };
+        let mut changes: Vec<_> = committed.notices.iter().filter_map(change).collect();
+        changes.shrink_to_fit();
+        let batch = Changes { index: committed.index, changes };
         let mut kept = self.kept.lock();
         kept.changes += batch.changes.len();
         kept.batches.push_back(Arc::new(batch));

@@ -54,7 +54,7 @@ impl WalConfig {
         WalConfig {
             dir: dir.into(),
             chunk_bytes_max: 16 << 20,
-            cache_bytes_max: 32 << 20,
+            cache_bytes_max: 8 << 20,
             flush_patience: Duration::from_secs(30),
         }
     }
