@@ -67,6 +67,7 @@ const SHAPES: &[fn(&[u8])] = &[
     stable::<MaintenanceWindow>,
     scalars,
     crate::routes::fuzz_pushed,
+    crate::routes::fuzz_puts,
 ];
 
 /// The first byte says what the rest may be.

@@ -58,7 +58,7 @@ use crate::request::RequestName;
 use endpoint::Endpoint;
 pub use resources::hash_first_password as hash_password;
 #[cfg(any(test, feature = "fuzz"))]
-pub(crate) use {push::fuzz_pushed, resources::fuzz_documents, samples::fuzz_queries};
+pub(crate) use {push::fuzz_pushed, puts::fuzz_puts, resources::fuzz_documents, samples::fuzz_queries};
 
 /// Every endpoint there is.
 pub(crate) fn endpoints() -> Vec<Endpoint> {

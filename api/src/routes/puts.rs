@@ -81,7 +81,7 @@ impl Session {
             }
             let mut puts = Vec::new();
             let broken = loop {
-                match self.take_put() {
+                match take_put(&mut self.read) {
                     Ok(Some(put)) if puts.len() < TOGETHER_MAX => puts.push(put),
                     Ok(Some(put)) => {
                         puts.push(put);
@@ -137,29 +137,6 @@ impl Session {
         (!is_whole).then(|| Problem::malformed("the body ends in the middle of a put"))
     }
 
-    /// The next put that was read whole. After an error nothing that follows can be told apart.
-    fn take_put(&mut self) -> Result<Option<FilePut>, Problem> {
-        let Some(name_bytes) = self.read.first().map(|length| usize::from(*length)) else { return Ok(None) };
-        let head_bytes = 1 + name_bytes + 4;
-        if self.read.len() < head_bytes {
-            return Ok(None);
-        }
-        let name = std::str::from_utf8(&self.read[1..=name_bytes]).ok().and_then(|text| Name::new(text).ok());
-        let name = name.ok_or_else(|| {
-            Problem::malformed("a put begins with the length of a file's name, and the name")
-        })?;
-        let content_bytes = (&self.read[1 + name_bytes..head_bytes]).get_u32() as usize;
-        if content_bytes > SMALL_BYTES_MAX {
-            return Err(Problem::too_large(format!("a content takes at most {SMALL_BYTES_MAX} bytes here")));
-        }
-        if self.read.len() < head_bytes + content_bytes {
-            return Ok(None);
-        }
-        let file = File { content: self.read[head_bytes..head_bytes + content_bytes].into() };
-        self.read.advance(head_bytes + content_bytes);
-        Ok(Some(FilePut { name, file, expect: Expect::Any }))
-    }
-
     /// Whether the token may still do this: it may have been deleted since the request began. Each put counts as one.
     async fn may_write(&self, count: usize) -> Result<(), Problem> {
         let caller = auth::authenticate(&self.ctx, &self.headers, self.address).await?;
@@ -177,6 +154,50 @@ impl Session {
             Err(error) => vec![Err(Problem::from(error)); count],
         }
     }
+}
+
+/// The next put that was read whole. After an error nothing that follows can be told apart.
+fn take_put(read: &mut BytesMut) -> Result<Option<FilePut>, Problem> {
+    let Some(name_bytes) = read.first().map(|length| usize::from(*length)) else { return Ok(None) };
+    let head_bytes = 1 + name_bytes + 4;
+    if read.len() < head_bytes {
+        return Ok(None);
+    }
+    let name = std::str::from_utf8(&read[1..=name_bytes]).ok().and_then(|text| Name::new(text).ok());
+    let name = name
+        .ok_or_else(|| Problem::malformed("a put begins with the length of a file's name, and the name"))?;
+    let content_bytes = (&read[1 + name_bytes..head_bytes]).get_u32() as usize;
+    if content_bytes > SMALL_BYTES_MAX {
+        return Err(Problem::too_large(format!("a content takes at most {SMALL_BYTES_MAX} bytes here")));
+    }
+    if read.len() < head_bytes + content_bytes {
+        return Ok(None);
+    }
+    let file = File { content: read[head_bytes..head_bytes + content_bytes].into() };
+    read.advance(head_bytes + content_bytes);
+    Ok(Some(FilePut { name, file, expect: Expect::Any }))
+}
+
+/// Reads `data` as puts that come in pieces: wherever it is cut, the same puts are found, and none is too large.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn fuzz_puts(data: &[u8]) {
+    let take_all = |piece: usize| {
+        let (mut read, mut puts) = (BytesMut::new(), Vec::new());
+        for chunk in data.chunks(piece) {
+            read.extend_from_slice(chunk);
+            loop {
+                match take_put(&mut read) {
+                    Ok(Some(put)) => puts.push((put.name, put.file.content)),
+                    Ok(None) => break,
+                    Err(_) => return (puts, None),
+                }
+            }
+        }
+        (puts, Some(read.len()))
+    };
+    let whole = take_all(data.len().max(1));
+    assert!(whole.0.iter().all(|(_, content)| content.len() <= SMALL_BYTES_MAX));
+    assert_eq!(whole, take_all(7));
 }
 
 fn line(lines: &mut String, stored: Result<Stored, Problem>) {
