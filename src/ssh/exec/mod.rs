@@ -5,7 +5,7 @@
 //!  exec "sh -c 'read a line, run it'"   login shell -> outer shell
 //!  line 1: the outer program     ---->  outer: takes the marker, prepares time limit and sudo
 //!  password, if asked            <--->  sudo
-//!                                <----  inner shell, in a session of its own: "ready, my group is G"
+//!                                <----  inner shell, in a process group of its own: "ready, my group is G"
 //!  line 2: args, env, script     ---->  inner: runs it
 //!  the caller's stdin, end       ---->  the script's stdin
 //!                                <----  stdout, stderr, exit code
