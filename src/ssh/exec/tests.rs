@@ -519,6 +519,74 @@ async fn command_takes_the_session_of_an_idle_shell_where_there_is_but_one() {
     node.end().await;
 }
 
+async fn spare_is_there(node: &Node) {
+    eventually("a session is opened ahead", Duration::from_secs(10), || {
+        node.connection.inner.spare.is_there()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn next_command_takes_the_session_that_was_opened_ahead() {
+    for node in nodes().await {
+        let sessions = || *node.connection.inner.sessions.borrow();
+        for number in 0..3 {
+            let request = Request { args: vec![number.to_string()], ..Request::new("echo $1; exit 3") };
+            let running = node.connection.exec(request).await.unwrap();
+            assert_eq!(sessions(), 1, "the one opened ahead, from the second command on");
+            let (finished, stdout, _) = running.collect(1000).await.unwrap();
+            assert_eq!((finished.outcome, text(&stdout)), (Outcome::Exited(3), format!("{number}\n")));
+            spare_is_there(&node).await;
+        }
+        node.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_opened_ahead_that_dies_is_not_missed() {
+    let node = Node::start("/bin/dash").await;
+    node.run(Request::new(":")).await;
+    spare_is_there(&node).await;
+    for pid in node.sshd.processes() {
+        if !node.sshd.connection_processes().contains(&pid) {
+            send_signal(pid, "KILL");
+        }
+    }
+    let is_there = || node.connection.inner.spare.is_there();
+    eventually("it is known to be gone", Duration::from_secs(10), || !is_there()).await;
+    let (finished, stdout, _) = node.run(Request::new("echo 1")).await;
+    assert_eq!((finished.outcome, stdout.as_str()), (Outcome::Exited(0), "1\n"));
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_opened_ahead_gives_way_to_a_check() {
+    let node = Node::with(Setup { max_sessions: 1, ..Setup::default() }).await;
+    node.run(Request::new(":")).await;
+    spare_is_there(&node).await;
+    let output =
+        node.connection.run_check("echo 1", Duration::from_secs(5), Default::default()).await.unwrap();
+    assert_eq!(text(&output.stdout), "1\n");
+    assert!(!node.connection.inner.spare.is_there());
+    node.end().await;
+}
+
+/// What a command changes for logins is to be seen by the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_session_is_opened_ahead_while_a_command_runs() {
+    let node = Node::start("/bin/dash").await;
+    let long = node.connection.exec(Request::new("sleep 60")).await.unwrap();
+    node.run(Request::new(":")).await;
+    Spare::prepare(&node.connection.inner);
+    eventually("that was considered", Duration::from_secs(10), || !node.connection.inner.spare.is_coming())
+        .await;
+    assert!(!node.connection.inner.spare.is_there());
+    long.cancel();
+    long.wait().await.unwrap();
+    spare_is_there(&node).await;
+    node.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn node_that_has_no_shell_or_talks_at_login_is_dealt_with() {
     let setup =
