@@ -18,6 +18,9 @@ const MARKER_DAYS: u32 = 7;
 const HAS_GROUP: &str =
     r#"read -r _g </proc/$$/stat && set -- "$1" ${_g##*) } && [ "$3" = "$4" ] && [ "$4" != "$1" ] || exit 9"#;
 
+/// Puts `setsid` before the command where there is one that waits.
+const SETSID: &str = "if setsid -w true; then set -- setsid -w; _t=${_t}s; fi </dev/null >/dev/null 2>&1";
+
 /// Line 1: the outer program. `nonce` starts what it says to us, `ask` is the prompt by which sudo asks us for the password.
 ///
 /// It survives the loss of the connection (HUP, PIPE) to write the marker; as it handles these signals rather than ignoring them,
@@ -36,19 +39,23 @@ pub(super) fn outer(
     let wrap = match tools {
         None => format!(
             r#"_t=-
-if setsid -w true; then set -- setsid -w; _t=${{_t}}s; fi </dev/null >/dev/null 2>&1
 timeout -k 5 5 sh -c {has_group} sh $$ </dev/null >/dev/null 2>&1
-case $? in 0) _t=${{_t}}tg;; 9) _t=${{_t}}t;; esac
+case $? in 0) _t=-tg;; 9) _t=-t;; esac
+case $_t{sudo} in *g) ;; *) {SETSID}; esac
 case $_t in *t*) set -- "$@" timeout -k {grace} {seconds};; esac
 "#,
-            has_group = word(HAS_GROUP)
+            has_group = word(HAS_GROUP),
+            sudo = if request.sudo.is_some() { "-sudo" } else { "" },
         ),
         Some(Tools { setsid, timeout, has_group, .. }) => {
-            // Under sudo, which may give it a terminal, it is to have none to read from.
-            let needs_setsid = *setsid && (!has_group || request.sudo.is_some());
-            let setsid = if needs_setsid { " setsid -w" } else { "" };
-            let timeout = if *timeout { format!(" timeout -k {grace} {seconds}") } else { String::new() };
-            format!("_t=-; set --{setsid}{timeout}\n")
+            let setsid = match (setsid, has_group, &request.sudo) {
+                (_, true, None) | (false, false, _) => "",
+                (true, ..) => "set -- setsid -w",
+                // Under sudo, which may give it a terminal, it is to have none to read from.
+                (false, true, Some(_)) => SETSID,
+            };
+            let timeout = if *timeout { format!("timeout -k {grace} {seconds}") } else { String::new() };
+            format!("_t=-; set --\n{setsid}\nset -- \"$@\" {timeout}\n")
         }
     };
     let sudo = match &request.sudo {
@@ -109,6 +116,7 @@ pub(super) fn payload(request: &Request) -> String {
 /// What the first command on a connection finds out about its node, so that the next ones need not: each look is a process or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Tools {
+    /// Looked for only where it was needed.
     setsid: bool,
     timeout: bool,
     /// Whether what `timeout` runs is a process group of its own, so that `setsid` is not needed for that.
@@ -211,3 +219,23 @@ echo end
 
 /// Sends signal `$1` to process group `$2`.
 pub(super) const KILL: &str = r#"kill -s "$1" -- "-$2""#;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_time_limit_without_a_group_of_its_own_is_told_from_one_with_it() {
+        // `--foreground` does as busybox's `timeout` does; and the shell leads a group, as sshd's does.
+        for (timeout, expected) in [("timeout", 0), ("timeout --foreground", 9), ("env", 9), ("nowhere", 127)]
+        {
+            let limit = if timeout.starts_with("timeout") { "-k 5 5" } else { "" };
+            let script = format!("{timeout} {limit} sh -c {} sh $$ 2>/dev/null", word(HAS_GROUP));
+            let status = Command::new("setsid").args(["-w", "sh", "-c", &script]).status().unwrap();
+            assert_eq!(status.code(), Some(expected), "{timeout}");
+        }
+    }
+}
