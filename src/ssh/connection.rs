@@ -16,7 +16,7 @@ use super::channel::{Event, Place, Session, SessionCount};
 use super::dial::{Client, Dialer};
 use super::endpoint::Endpoint;
 use super::error::Error;
-use super::exec::Tools;
+use super::exec::{Spare, Tools};
 use super::orphans::Orphans;
 use super::quote;
 use super::shell::{self, CheckLimits, CheckOutput};
@@ -55,6 +55,7 @@ pub(super) struct Inner {
     pub(super) swept: AtomicBool,
     /// What the first command found out about the node.
     pub(super) tools: OnceLock<Tools>,
+    pub(super) spare: Spare,
 }
 
 /// Counts the users of a connection, so that one in use is not closed as idle.
@@ -171,6 +172,7 @@ impl Inner {
             last_used: Mutex::new(Instant::now()),
             swept: AtomicBool::new(false),
             tools: OnceLock::new(),
+            spare: Spare::default(),
             dialer,
         })
     }
@@ -200,6 +202,7 @@ impl Inner {
         };
         runtime.spawn(async move {
             this.shells.close_all();
+            this.spare.close();
             let goodbye = this.handle.disconnect(Disconnect::ByApplication, "", "");
             let _ = timeout(Duration::from_secs(1), goodbye).await;
             let _ = timeout(Duration::from_secs(1), async {
@@ -287,8 +290,10 @@ impl Inner {
                 Err(OpenError::Other(error)) => return Err(error),
                 Err(OpenError::Full) => {}
             }
-            // A shell that waits for its next check can be started again at any time.
-            self.shells.close_one_idle();
+            // What waits for a command or a check can be started again at any time.
+            if !self.spare.close() {
+                self.shells.close_one_idle();
+            }
             // The server may give a place free that we don't know of (a session whose process ended late): look now and then.
             let again = (Instant::now() + Duration::from_millis(250)).min(deadline);
             let _ = timeout_at(again, count.changed()).await;

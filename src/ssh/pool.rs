@@ -454,6 +454,7 @@ impl Shared {
             slot.drop_if_dead(options);
             if let Some((inner, _)) = &slot.ready {
                 inner.shells.close_spare();
+                inner.spare.close_old();
                 Orphans::reap(inner);
                 if inner.idle_for() < options.idle_close {
                     return true;

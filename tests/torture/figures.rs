@@ -91,7 +91,7 @@ fn effects(rounds: &[&Round]) -> String {
         sum(|effects| effects.lost),
         sum(|effects| effects.failed),
         sum(|effects| effects.repeated),
-        sum(|effects| effects.undisturbed),
+        sum(|effects| effects.undisturbed.len() as u64),
         takeovers.len(),
         percentile(&takeovers, 50).as_millis(),
         percentile(&takeovers, 99).as_millis(),

@@ -117,6 +117,7 @@ fn programme(arguments: &[String]) -> bool {
             round.judged.violations.len(),
             round.took.as_secs_f64()
         );
+        round.effects.undisturbed.iter().for_each(|lost| println!("  {lost}"));
         figures.add(round);
         seed += 1;
     }

@@ -34,6 +34,8 @@ pub(crate) struct Plane {
     pub(crate) disturbed: Vec<(usize, i64, i64)>,
     /// Who was killed, and when.
     pub(crate) killed: Vec<(usize, i64)>,
+    /// The numbers and places of those that were removed.
+    pub(crate) removed: Vec<(u64, usize)>,
     dir: tempfile::TempDir,
 }
 
@@ -85,9 +87,18 @@ impl Plane {
         let net = Net::create().unwrap();
         let http = http(Duration::from_secs(3));
         let front = Front::new(String::new());
-        let (disturbed, killed) = (Vec::new(), Vec::new());
-        let mut plane =
-            Plane { peers: Vec::new(), net, front, http, preload, disk_mib, disturbed, killed, dir };
+        let mut plane = Plane {
+            peers: Vec::new(),
+            net,
+            front,
+            http,
+            preload,
+            disk_mib,
+            disturbed: Vec::new(),
+            killed: Vec::new(),
+            removed: Vec::new(),
+            dir,
+        };
         let first = plane.add();
         plane.peers[first].spawn(&["--bootstrap"]);
         let token = plane.peers[first].data.join("admin.token");
@@ -151,6 +162,7 @@ impl Plane {
     pub(crate) async fn remove(&mut self, place: usize) -> Result<(), String> {
         let id = until("the number of a peer", STARTING, async || self.id(place).await.ok_or(())).await;
         self.peers[place].is_gone = true;
+        self.removed.push((id, place));
         self.front.leave(place);
         let began = Instant::now();
         loop {

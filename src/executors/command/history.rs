@@ -12,6 +12,9 @@ use crate::ssh::exec::Fence;
 /// Marker numbers of one attempt: it may start several times before its script has begun once.
 const STARTS: u64 = 16;
 
+/// Tasks that were made within so much time have their markers in one place.
+const PLACE_MS: i64 = 3_600_000;
+
 /// What the control plane knows of a task's attempts.
 pub(super) struct History {
     token: String,
@@ -39,9 +42,10 @@ pub(super) enum Next {
 impl History {
     pub(super) fn new(task: &Task, action: &Action) -> History {
         let known = task.history.iter().filter(|attempt| is_end_known(attempt)).map(|a| a.attempt).max();
+        let created = task.created.as_millis();
         History {
             // The time tells this task from one of the same number in another control plane.
-            token: format!("task-{}-{}", task.id, task.created.as_millis()),
+            token: format!("{}/task-{}-{created}", created / PLACE_MS, task.id),
             attempt: u64::from(task.attempt),
             known: known.map(|attempt| last_of(u64::from(attempt))),
             attempts: task.history.clone(),
@@ -178,7 +182,7 @@ mod tests {
     fn the_token_is_the_tasks_and_numbers_grow_with_attempts_and_starts() {
         let first = History::new(&task(&[]), &action(OnExecutorLoss::Fail));
         let second = History::new(&task(&[(1, TaskState::Failed, true)]), &action(OnExecutorLoss::Fail));
-        assert_eq!(first.token(), "task-7-1234");
+        assert_eq!(first.token(), "0/task-7-1234");
         assert_eq!(first.token(), second.token());
         assert!(first.epoch(0) < first.epoch(1) && first.epoch(99) < second.epoch(0));
     }

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::super::channel::{Event, Session};
 use super::super::connection::Inner;
 use super::super::error::Error;
-use super::{Finished, Outcome, Output, Request, Running, Sudo, script, start};
+use super::{Finished, Outcome, Output, Request, Running, Spare, Sudo, script, start};
 
 /// Output that waits for the caller, beyond which there is a gap.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
@@ -93,6 +93,7 @@ impl Drive {
         let result = self.watch(&mut session, &send).await;
         feeding.abort();
         drop(session);
+        Spare::prepare(&self.inner);
         let _ = finish.send(result);
         while let Some(piece) = self.waiting.take() {
             if send.send(piece).await.is_err() {

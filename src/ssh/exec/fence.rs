@@ -13,7 +13,8 @@ use super::super::error::Error;
 /// They are kept for a week.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// The effect: 1 to 128 of `A-Z a-z 0-9 . _ -`, not beginning with a dot.
+    /// The effect: a place and a name with a slash between them, each 1 to 64 of `A-Z a-z 0-9 . _ -`, not beginning with a dot.
+    /// Effects of about the same time share a place: making one takes a process, and looking for an effect reads all of it.
     pub token: String,
     /// The attempt. Grows with each.
     pub epoch: u64,
@@ -22,6 +23,11 @@ pub struct Fence {
 }
 
 impl Fence {
+    /// Where its marker lies.
+    pub(super) fn place(&self) -> &str {
+        self.token.split_once('/').map_or("", |(place, _)| place)
+    }
+
     pub(super) fn validate(&self) -> Result<(), Error> {
         if self.epoch > i64::MAX as u64 {
             return Err(Error::Invalid("the epoch is too large".into()));
@@ -31,8 +37,11 @@ impl Fence {
 }
 
 pub(super) fn validate_token(token: &str) -> Result<(), Error> {
-    let good = (1..=128).contains(&token.len())
-        && !token.starts_with('.')
-        && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if good { Ok(()) } else { Err(Error::Invalid(format!("{token:?} can't be a token"))) }
+    let is_word = |word: &str| {
+        (1..=64).contains(&word.len())
+            && !word.starts_with('.')
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    let is_good = token.split_once('/').is_some_and(|(place, name)| is_word(place) && is_word(name));
+    if is_good { Ok(()) } else { Err(Error::Invalid(format!("{token:?} can't be a token"))) }
 }

@@ -5,7 +5,7 @@
 //!  exec "sh -c 'read a line, run it'"   login shell -> outer shell
 //!  line 1: the outer program     ---->  outer: takes the marker, prepares time limit and sudo
 //!  password, if asked            <--->  sudo
-//!                                <----  inner shell, in a session of its own: "ready, my group is G"
+//!                                <----  inner shell, in a process group of its own: "ready, my group is G"
 //!  line 2: args, env, script     ---->  inner: runs it
 //!  the caller's stdin, end       ---->  the script's stdin
 //!                                <----  stdout, stderr, exit code
@@ -15,13 +15,15 @@
 //! that is data goes over stdin: no limit of a command line holds, and nothing shows in `ps`. The outer shell outlives the script
 //! and notes its end in the marker, even when the connection is lost.
 //!
-//! `script` has the shell text, `start` the way to "ready", `drive` what comes after it, `end` what is left to do when that was lost.
+//! `script` has the shell text, `start` the way to "ready", `drive` what comes after it, `end` what is left to do when that was lost,
+//! `spare` the session that is opened ahead of a command.
 
 mod drive;
 mod end;
 mod fence;
 pub mod probe;
 mod script;
+mod spare;
 mod start;
 
 use std::fmt;
@@ -46,6 +48,7 @@ pub(super) fn fuzz_answers(data: &[u8], nonce: &str) {
 pub(super) use end::end;
 pub use fence::Fence;
 pub(super) use script::Tools;
+pub(super) use spare::Spare;
 
 /// The longest script, and the longest sum of arguments and environment.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;

@@ -13,6 +13,14 @@ const SAFETY_SECONDS: u64 = 15;
 /// Days for which markers are kept.
 const MARKER_DAYS: u32 = 7;
 
+/// Whether `timeout` makes a process group of its own, as that of GNU does and not that of busybox: an exit code for `$1`, the
+/// process that starts it.
+const HAS_GROUP: &str =
+    r#"read -r _g </proc/$$/stat && set -- "$1" ${_g##*) } && [ "$3" = "$4" ] && [ "$4" != "$1" ] || exit 9"#;
+
+/// Puts `setsid` before the command where there is one that waits.
+const SETSID: &str = "if setsid -w true; then set -- setsid -w; _t=${_t}s; fi </dev/null >/dev/null 2>&1";
+
 /// Line 1: the outer program. `nonce` starts what it says to us, `ask` is the prompt by which sudo asks us for the password.
 ///
 /// It survives the loss of the connection (HUP, PIPE) to write the marker; as it handles these signals rather than ignoring them,
@@ -31,14 +39,23 @@ pub(super) fn outer(
     let wrap = match tools {
         None => format!(
             r#"_t=-
-if setsid -w true; then set -- setsid -w; _t=${{_t}}s; fi </dev/null >/dev/null 2>&1
-if timeout -k 5 5 true; then set -- "$@" timeout -k {grace} {seconds}; _t=${{_t}}t; fi </dev/null >/dev/null 2>&1
-"#
+timeout -k 5 5 sh -c {has_group} sh $$ </dev/null >/dev/null 2>&1
+case $? in 0) _t=-tg;; 9) _t=-t;; esac
+case $_t{sudo} in *g) ;; *) {SETSID}; esac
+case $_t in *t*) set -- "$@" timeout -k {grace} {seconds};; esac
+"#,
+            has_group = word(HAS_GROUP),
+            sudo = if request.sudo.is_some() { "-sudo" } else { "" },
         ),
-        Some(Tools { setsid, timeout, .. }) => {
-            let setsid = if *setsid { " setsid -w" } else { "" };
-            let timeout = if *timeout { format!(" timeout -k {grace} {seconds}") } else { String::new() };
-            format!("_t=-; set --{setsid}{timeout}\n")
+        Some(Tools { setsid, timeout, has_group, .. }) => {
+            let setsid = match (setsid, has_group, &request.sudo) {
+                (_, true, None) | (false, false, _) => "",
+                (true, ..) => "set -- setsid -w",
+                // Under sudo, which may give it a terminal, it is to have none to read from.
+                (false, true, Some(_)) => SETSID,
+            };
+            let timeout = if *timeout { format!("timeout -k {grace} {seconds}") } else { String::new() };
+            format!("_t=-; set --\n{setsid}\nset -- \"$@\" {timeout}\n")
         }
     };
     let sudo = match &request.sudo {
@@ -99,17 +116,25 @@ pub(super) fn payload(request: &Request) -> String {
 /// What the first command on a connection finds out about its node, so that the next ones need not: each look is a process or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Tools {
+    /// Looked for only where it was needed.
     setsid: bool,
     timeout: bool,
+    /// Whether what `timeout` runs is a process group of its own, so that `setsid` is not needed for that.
+    has_group: bool,
     /// The number of the user who logs in.
     user: u32,
 }
 
 impl Tools {
-    /// From what stands behind the process group: `-`, with `s` for `setsid -w` and `t` for `timeout`, and the user.
+    /// From what stands behind the process group: `-`, with `s` for `setsid -w`, `t` for `timeout` and `g` for the group it makes, and the user.
     pub(super) fn read(found: &str, user: &str) -> Option<Tools> {
         let flags = found.strip_prefix('-')?;
-        Some(Tools { setsid: flags.contains('s'), timeout: flags.contains('t'), user: user.parse().ok()? })
+        Some(Tools {
+            setsid: flags.contains('s'),
+            timeout: flags.contains('t'),
+            has_group: flags.contains('g'),
+            user: user.parse().ok()?,
+        })
     }
 }
 
@@ -120,10 +145,11 @@ pub(super) enum Sweep {
     No,
 }
 
-/// Takes the marker or says who has it. See [`Fence`]. A marker is a file `TOKEN/EPOCH` of lines, of which the last one counts:
+/// Takes the marker or says who has it. See [`Fence`]. A marker is a file `TOKEN@EPOCH` of lines, of which the last one counts:
 /// `claimed PID STARTTIME BOOTID`, `started GROUP`, then one of `finished CODE`, `aborted` (never started), `refused`.
 fn claim(fence: &Fence, nonce: &str, sweep: Sweep) -> String {
     let Fence { token, epoch, known } = fence;
+    let place = fence.place();
     let known = known.map_or(-1, |known| i64::try_from(known).unwrap_or(i64::MAX));
     let sweep = match sweep {
         Sweep::No => String::new(),
@@ -141,8 +167,8 @@ for _b in "${{HOME:+$HOME/.rscaler}}" "/var/tmp/rscaler-$_u"; do
   if [ -d "$_b" ] && [ ! -h "$_b" ] && [ -O "$_b" ] && [ -w "$_b" ] && [ -x "$_b" ]; then _d=$_b; break; fi
 done
 [ -n "$_d" ] || {{ printf '%s unmarked\n' {nonce}; exit 125; }}
-{sweep}[ -d "$_d/{token}" ] || mkdir -m 700 "$_d/{token}" 2>/dev/null
-_f=$_d/{token}/{epoch}
+{sweep}[ -d "$_d/{place}" ] || mkdir -m 700 "$_d/{place}" 2>/dev/null
+_f=$_d/{token}@{epoch}
 _st=-; _bt=-
 {{ read -r _st </proc/$$/stat && _st=${{_st##*) }} && set -- $_st && _st=${{20}}
 read -r _bt </proc/sys/kernel/random/boot_id; }} 2>/dev/null
@@ -150,8 +176,8 @@ set -C
 {{ printf 'claimed %s %s %s\n' "$$" "$_st" "$_bt" >"$_f"; }} 2>/dev/null || _no {epoch} claimed
 set +C
 sync "$_f" 2>/dev/null
-for _o in "$HOME/.rscaler/{token}"/* "/var/tmp/rscaler-$_u/{token}"/*; do
-  _b=${{_o##*/}}
+for _o in "$HOME/.rscaler/{token}"@* "/var/tmp/rscaler-$_u/{token}"@*; do
+  _b=${{_o##*@}}
   case $_b in ''|*[!0-9]*) continue;; esac
   [ "$_o" != "$_f" ] && [ -O "$_o" ] || continue
   _s=unreadable
@@ -172,8 +198,8 @@ done
 pub(super) const PROBE: &str = r#"_u=$(id -u); _now=-
 [ -z "$HOME" ] || [ -d "$HOME" ] || { echo lost; exit 0; }
 { read -r _now </proc/sys/kernel/random/boot_id; } 2>/dev/null
-for _o in "$HOME/.rscaler/$1"/* "/var/tmp/rscaler-$_u/$1"/*; do
-  _b=${_o##*/}
+for _o in "$HOME/.rscaler/$1"@* "/var/tmp/rscaler-$_u/$1"@*; do
+  _b=${_o##*@}
   case $_b in ''|*[!0-9]*) continue;; esac
   [ -O "$_o" ] || continue
   _s=unreadable; _c=-; _g=-; _pid=; _st=-; _bt=-; _alive=no
@@ -193,3 +219,23 @@ echo end
 
 /// Sends signal `$1` to process group `$2`.
 pub(super) const KILL: &str = r#"kill -s "$1" -- "-$2""#;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_time_limit_without_a_group_of_its_own_is_told_from_one_with_it() {
+        // `--foreground` does as busybox's `timeout` does; and the shell leads a group, as sshd's does.
+        for (timeout, expected) in [("timeout", 0), ("timeout --foreground", 9), ("env", 9), ("nowhere", 127)]
+        {
+            let limit = if timeout.starts_with("timeout") { "-k 5 5" } else { "" };
+            let script = format!("{timeout} {limit} sh -c {} sh $$ 2>/dev/null", word(HAS_GROUP));
+            let status = Command::new("setsid").args(["-w", "sh", "-c", &script]).status().unwrap();
+            assert_eq!(status.code(), Some(expected), "{timeout}");
+        }
+    }
+}

@@ -44,7 +44,11 @@ pub(super) fn begin(
     place: Option<OwnedSemaphorePermit>,
 ) -> Pin<Box<dyn Future<Output = Result<Running, Error>> + Send>> {
     Box::pin(async move {
-        let mut session = inner.open_when_free(&script::command(), deadline).await?;
+        let spare = if place.is_some() { inner.spare.take().await } else { None };
+        let mut session = match spare {
+            Some(session) => session,
+            None => inner.open_when_free(&script::command(), deadline).await?,
+        };
         if let Some(place) = place {
             session.hold(place);
         }

@@ -59,7 +59,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// A token that no other test and no earlier run has used.
 fn token(name: &str) -> String {
-    format!("test-{name}-{}", crate::ssh::quote::nonce())
+    format!("test/{name}-{}", crate::ssh::quote::nonce())
 }
 
 fn fenced(script: &str, token: &str, epoch: u64, known: Option<u64>) -> Request {
@@ -244,6 +244,25 @@ async fn time_limit_ends_the_whole_group_even_if_it_ignores_term() {
     }
 }
 
+/// The first command on a connection looks for tools; those after it rely on what it found.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_has_a_group_of_its_own_which_ends_without_the_shell_around_it() {
+    for node in nodes().await {
+        for name in ["first", "second"] {
+            let (token, mark) = (token(name), odd_seconds());
+            let script = format!("sleep {mark} & sleep {mark}");
+            let running = node.connection.exec(fenced(&script, &token, 1, None)).await.unwrap();
+            eventually("it runs", Duration::from_secs(5), || sleepers(&mark).len() == 2).await;
+            running.cancel();
+            assert_eq!(running.wait().await.unwrap().outcome, Outcome::Cancelled);
+            eventually("the group is gone", Duration::from_secs(5), || sleepers(&mark).is_empty()).await;
+            let probe = node.connection.probe(&token).await.unwrap();
+            assert!(matches!(probe, Probe::Finished { epoch: 1, .. }), "{name}: {probe:?}");
+        }
+        node.end().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_lets_the_script_clean_up() {
     for node in nodes().await {
@@ -377,6 +396,21 @@ async fn attempts_are_fenced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn effects_in_one_place_do_not_see_each_other() {
+    let node = Node::start("/bin/dash").await;
+    let one = token("one");
+    let longer = format!("{one}.2");
+    for (token, code) in [(&longer, 3), (&one, 4)] {
+        assert_eq!(node.connection.probe(token).await.unwrap(), Probe::NeverStarted);
+        let (finished, _, _) = node.run(fenced(&format!("exit {code}"), token, 1, None)).await;
+        assert_eq!(finished.outcome, Outcome::Exited(code));
+    }
+    assert_eq!(node.connection.probe(&longer).await.unwrap(), Probe::Finished { epoch: 1, code: 3 });
+    assert_eq!(node.connection.probe(&one).await.unwrap(), Probe::Finished { epoch: 1, code: 4 });
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_attempts_at_the_same_time_at_most_one_runs() {
     let node = Node::start("/bin/dash").await;
     for round in 0..5 {
@@ -459,6 +493,7 @@ async fn impossible_requests_are_refused_before_anything_is_sent() {
         ("bad name", Request { env: vec![("A B".into(), String::new())], ..Request::new("") }),
         ("long script", Request::new("x".repeat(2 << 20))),
         ("bad token", fenced("", "../x", 1, None)),
+        ("token without a place", fenced("", "x", 1, None)),
         (
             "newline in password",
             Request { sudo: Some(Sudo { password: Some("a\nb".into()) }), ..Request::new("") },
@@ -481,6 +516,74 @@ async fn command_takes_the_session_of_an_idle_shell_where_there_is_but_one() {
     let running = node.connection.exec(Request::new("sleep 60")).await.unwrap();
     running.cancel();
     assert_eq!(running.wait().await.unwrap().outcome, Outcome::Cancelled);
+    node.end().await;
+}
+
+async fn spare_is_there(node: &Node) {
+    eventually("a session is opened ahead", Duration::from_secs(10), || {
+        node.connection.inner.spare.is_there()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn next_command_takes_the_session_that_was_opened_ahead() {
+    for node in nodes().await {
+        let sessions = || *node.connection.inner.sessions.borrow();
+        for number in 0..3 {
+            let request = Request { args: vec![number.to_string()], ..Request::new("echo $1; exit 3") };
+            let running = node.connection.exec(request).await.unwrap();
+            assert_eq!(sessions(), 1, "the one opened ahead, from the second command on");
+            let (finished, stdout, _) = running.collect(1000).await.unwrap();
+            assert_eq!((finished.outcome, text(&stdout)), (Outcome::Exited(3), format!("{number}\n")));
+            spare_is_there(&node).await;
+        }
+        node.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_opened_ahead_that_dies_is_not_missed() {
+    let node = Node::start("/bin/dash").await;
+    node.run(Request::new(":")).await;
+    spare_is_there(&node).await;
+    for pid in node.sshd.processes() {
+        if !node.sshd.connection_processes().contains(&pid) {
+            send_signal(pid, "KILL");
+        }
+    }
+    let is_there = || node.connection.inner.spare.is_there();
+    eventually("it is known to be gone", Duration::from_secs(10), || !is_there()).await;
+    let (finished, stdout, _) = node.run(Request::new("echo 1")).await;
+    assert_eq!((finished.outcome, stdout.as_str()), (Outcome::Exited(0), "1\n"));
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_opened_ahead_gives_way_to_a_check() {
+    let node = Node::with(Setup { max_sessions: 1, ..Setup::default() }).await;
+    node.run(Request::new(":")).await;
+    spare_is_there(&node).await;
+    let output =
+        node.connection.run_check("echo 1", Duration::from_secs(5), Default::default()).await.unwrap();
+    assert_eq!(text(&output.stdout), "1\n");
+    assert!(!node.connection.inner.spare.is_there());
+    node.end().await;
+}
+
+/// What a command changes for logins is to be seen by the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_session_is_opened_ahead_while_a_command_runs() {
+    let node = Node::start("/bin/dash").await;
+    let long = node.connection.exec(Request::new("sleep 60")).await.unwrap();
+    node.run(Request::new(":")).await;
+    Spare::prepare(&node.connection.inner);
+    eventually("that was considered", Duration::from_secs(10), || !node.connection.inner.spare.is_coming())
+        .await;
+    assert!(!node.connection.inner.spare.is_there());
+    long.cancel();
+    long.wait().await.unwrap();
+    spare_is_there(&node).await;
     node.end().await;
 }
 

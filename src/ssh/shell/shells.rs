@@ -244,6 +244,9 @@ async fn start(
     let session = match inner.open(bootstrap::COMMAND.to_owned()).await {
         Ok(session) => session,
         Err(OpenError::Other(error)) => return Err(error),
+        Err(OpenError::Full) if inner.spare.close() => {
+            inner.open_when_free(bootstrap::COMMAND, deadline).await?
+        }
         Err(OpenError::Full) if shells.do_with_one_less() => {
             debug!(host = %inner.endpoint.address(), "the server's MaxSessions allows fewer shells");
             place.forget();

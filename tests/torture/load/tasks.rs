@@ -28,6 +28,9 @@ const AFTERMATH_MS: i64 = 15_000;
 /// The replicated clock stands while nobody leads, so that what followed a disturbance may bear an earlier time.
 const CLOCK_LAG_MS: i64 = 5_000;
 
+/// What a peer writes down when it gives its session up.
+const SESSION_OVER: &str = "the session is over";
+
 /// Clients that have things done.
 pub(crate) struct Tasks {
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -52,8 +55,8 @@ pub(crate) struct Effects {
     pub(crate) succeeded: u64,
     pub(crate) lost: u64,
     pub(crate) failed: u64,
-    /// Of the lost attempts, those whose executor nobody had disturbed.
-    pub(crate) undisturbed: u64,
+    /// Of the lost attempts, those whose executor nobody had disturbed: when, and why that gave its session up.
+    pub(crate) undisturbed: Vec<String>,
     /// Began more than once, which they may.
     pub(crate) repeated: u64,
     /// From the `kill -9` of an executor to the next attempt's beginning. Other faults have no such moment: a peer that is badly
@@ -163,10 +166,20 @@ impl Effects {
             });
             if disturbed.count() == 0 {
                 // It may have been too late by itself on a busy machine. Then it knows that, too.
-                self.undisturbed += 1;
-                if place.is_some_and(|place| !plane.peers[*place].log().contains("the session is over")) {
+                let log = place.map(|place| plane.peers[*place].log()).unwrap_or_default();
+                let over: Vec<&str> = log.lines().filter(|line| line.contains(SESSION_OVER)).collect();
+                if over.is_empty() {
                     self.judged.violations.push(format!("lost without cause: peer {peer}, {task}"));
                 }
+                let since = plane.disturbed.iter().map(|(_, from, _)| finished - from).filter(|ms| *ms >= 0);
+                self.undisturbed.push(format!(
+                    "peer {peer} lost attempt {} of task {}, finished {}, {} ms after another was disturbed: {}",
+                    pair[0]["attempt"],
+                    task["id"],
+                    pair[0]["finished"],
+                    since.min().unwrap_or(-1),
+                    over.join(" | "),
+                ));
                 continue;
             }
             // The one that ended it: it had begun before.
@@ -188,7 +201,9 @@ async fn places_by_id(plane: &Plane) -> BTreeMap<u64, usize> {
     let peers = plane.ask_any(Method::GET, "peers", None).await.unwrap_or_default();
     let items = peers["items"].as_array().cloned().unwrap_or_default();
     let place = |peer: &Value| plane.peers.iter().position(|known| peer["name"] == *known.name.as_str());
-    items.iter().filter_map(|peer| Some((number(&peer["id"])?, place(peer)?))).collect()
+    let present = items.iter().filter_map(|peer| Some((number(&peer["id"])?, place(peer)?)));
+    // Those that were removed are named nowhere any more, but in what became of their tasks.
+    present.chain(plane.removed.iter().copied()).collect()
 }
 
 /// The task of each run, once it has ended.
