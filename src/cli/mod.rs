@@ -120,6 +120,12 @@ enum Command {
     /// Where to and as whom, by name
     #[command(subcommand)]
     Context(context::ContextCommand),
+    /// What speaks to JVMs for a peer; started by it
+    #[command(name = crate::jvm::WORKER_COMMAND, hide = true)]
+    JvmWorker {
+        /// Java's library
+        libjvm: PathBuf,
+    },
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -162,6 +168,9 @@ enum DemoCommand {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::JvmWorker { libjvm } = &cli.command {
+        return crate::jvm::run_worker(libjvm);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -187,6 +196,7 @@ async fn dispatch(cli: Cli) -> Done {
     let Cli { at, format, command } = cli;
     let connect = || Connection::open(&at);
     match command {
+        Command::JvmWorker { .. } => Ok(()),
         Command::Server(args) => server::run(*args).await,
         Command::Demo(args) => run_demo(args, format).await,
         Command::Restore(args) => backup::restore(args).await,

@@ -4,9 +4,11 @@
 //! endpoints and requests, which print them as `***`. Start at [`Targets`].
 
 mod host_keys;
+mod jvms;
 mod targets;
 mod values;
 
 pub use host_keys::ReplicatedHostKeys;
+pub use jvms::{JvmError, JvmTargets};
 pub use targets::{TargetError, Targets};
 pub use values::{ValueError, bytes, text};
