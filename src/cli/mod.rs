@@ -11,6 +11,7 @@ mod credentials;
 mod edit;
 mod failure;
 mod follow;
+mod jmx;
 mod kind;
 mod login;
 mod objects;
@@ -87,6 +88,9 @@ enum Command {
     /// Triggers: their state, by hand, against the past
     #[command(subcommand)]
     Trigger(triggers::TriggerCommand),
+    /// JVMs: what they offer, and counters of it
+    #[command(subcommand)]
+    Jmx(jmx::JmxCommand),
     /// Peers of the control plane
     #[command(subcommand)]
     Peers(peers::PeersCommand),
@@ -219,6 +223,10 @@ async fn dispatch(cli: Cli) -> Done {
         Command::Checks(args) => checks::checks(&connect()?, format, args).await,
         Command::Query(args) => query::query(&connect()?, format, args).await,
         Command::Trigger(command) => triggers::run(&connect()?, format, command).await,
+        Command::Jmx(command) => match jmx::starter_only(&command) {
+            Some(done) => done,
+            None => jmx::run(&connect()?, format, command).await,
+        },
         Command::Peers(command) => peers::run(&connect()?, format, command).await,
         Command::Status => status::show(&connect()?, format).await,
         Command::Backup(args) => backup::backup(&connect()?, args).await,

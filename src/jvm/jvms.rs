@@ -212,7 +212,7 @@ impl Jvms {
             Line::None(fault) => Err(fault.clone()),
             Line::Jolokia(agent) => agent.browse(list, limit).await,
             Line::Java { java, target, .. } => {
-                let answer = java.ask(target, wire::browse(list), limit).await?;
+                let answer = java.ask(target, wire::browse(list, limit), limit).await?;
                 let text = wire::text(&answer)?;
                 serde_json::from_str(&text)
                     .map_err(|error| Fault::unavailable(format!("Java's answer is no JSON: {error}")))
@@ -278,7 +278,7 @@ impl Jvm {
             Line::None(fault) => Err(fault.clone()),
             Line::Jolokia(agent) => agent.read(groups, limit).await,
             Line::Java { java, target, .. } => {
-                let answer = java.ask(target, wire::read(groups), limit).await?;
+                let answer = java.ask(target, wire::read(groups, limit), limit).await?;
                 wire::values(&answer, groups)
             }
         }

@@ -1,5 +1,7 @@
 //! Questions to Java and their answers, as `java/rscaler` reads and writes them: big-endian, texts with their length before them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::{Fault, FaultKind};
@@ -87,6 +89,11 @@ impl Writer {
         self.bytes(text.as_bytes());
     }
 
+    /// How long one call may take: a tenth of a second at least.
+    fn bound(&mut self, limit: Duration) {
+        self.number(usize::try_from(limit.as_millis()).unwrap_or(usize::MAX).max(100));
+    }
+
     fn flag(&mut self, flag: bool) {
         self.0.push(u8::from(flag));
     }
@@ -112,8 +119,10 @@ impl Spec<'_> {
     }
 }
 
-pub(super) fn read(groups: &[Group]) -> Vec<u8> {
+/// `limit`: how long the whole may take. One call that hangs leaves time for the others.
+pub(super) fn read(groups: &[Group], limit: Duration) -> Vec<u8> {
     let mut out = Writer(vec![READ]);
+    out.bound(limit / 4);
     out.number(groups.len());
     for (mbean, wanted) in groups {
         out.text(mbean);
@@ -126,8 +135,9 @@ pub(super) fn read(groups: &[Group]) -> Vec<u8> {
     out.0
 }
 
-pub(super) fn browse(list: &MbeanList) -> Vec<u8> {
+pub(super) fn browse(list: &MbeanList, limit: Duration) -> Vec<u8> {
     let mut out = Writer(vec![BROWSE]);
+    out.bound(limit / 8);
     out.text(&list.pattern);
     out.0.extend(list.limit.to_be_bytes());
     out.text(&list.after);
@@ -137,6 +147,7 @@ pub(super) fn browse(list: &MbeanList) -> Vec<u8> {
 
 pub(super) fn invoke(invocation: &Invocation) -> Vec<u8> {
     let mut out = Writer(vec![INVOKE]);
+    out.number(0);
     out.text(&invocation.mbean);
     out.text(&invocation.operation);
     for texts in [&invocation.args, &invocation.signature] {

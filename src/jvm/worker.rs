@@ -311,7 +311,9 @@ impl Worker {
                 }
             }
             if over.is_empty() {
-                let next = work.running.values().map(|(_, deadline, _)| *deadline).min();
+                let running = work.running.values().map(|(_, deadline, _)| *deadline);
+                // What waits is not running yet, and may be before this one looks again.
+                let next = running.chain(work.waiting.iter().map(|job| job.deadline)).min();
                 let least = Duration::from_millis(10);
                 match next {
                     Some(next) => {
@@ -320,9 +322,6 @@ impl Worker {
                     }
                     None => {
                         let _ = self.began.wait_for(&mut work, Duration::from_secs(60));
-                        // What began is not running yet, and no deadline is nearer than this.
-                        drop(work);
-                        thread::sleep(least);
                     }
                 }
                 continue;

@@ -27,7 +27,7 @@ use self::shutdown::Stops;
 use crate::collectors::{self, Collectors};
 use crate::executors::command::CommandExecutor;
 use crate::executors::{self, Dispatcher, Executors, JmxExecutor, PauseExecutor};
-use crate::inventory::{JvmTargets, ReplicatedHostKeys, Targets};
+use crate::inventory::{JvmAnswerer, JvmTargets, ReplicatedHostKeys, Targets};
 use crate::jvm::{self, Jvms};
 use crate::lease;
 use crate::metrics::Metrics;
@@ -148,6 +148,7 @@ impl Running {
         services.start_plain("java", java_loop.run());
         let jvms = Arc::new(Jvms::new(java, pool.clone()));
         let jvm_targets = Arc::new(JvmTargets::new(handle.clone(), Arc::clone(&targets)));
+        handle.answer_with(JvmAnswerer::new(Arc::clone(&jvm_targets), Arc::clone(&jvms)));
         let kept = Arc::clone(&jvms);
         services.start_plain("jvms", async move { kept.run().await });
 

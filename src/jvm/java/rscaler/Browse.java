@@ -140,6 +140,13 @@ final class Browse {
         return true;
     }
 
+    private static String shown(Target target, Exception failed) {
+        if (failed.getCause() instanceof java.net.SocketTimeoutException) {
+            return "no answer within " + target.callMs + " ms";
+        }
+        return Fault.in(failed) != null || Fault.isRejected(failed) ? "it is too large to be read" : Fault.text(failed);
+    }
+
     /** All in one call where that goes; those that spoil it, each alone. */
     private static List<Attribute> read(Target target, RMIConnection from, ObjectName name, MBeanAttributeInfo[] attributes) throws Exception {
         List<String> wanted = new ArrayList<String>();
@@ -175,7 +182,7 @@ final class Browse {
                 if (Fault.in(failed) == null && Target.isLost(failed)) {
                     throw failed;
                 }
-                value = new Fault(Fault.THREW, Fault.in(failed) != null ? "it is too large to be read" : Fault.text(failed));
+                value = new Fault(Fault.THREW, shown(target, failed));
             }
             read.add(new Attribute(attribute, value));
         }

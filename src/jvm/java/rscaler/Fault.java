@@ -12,6 +12,7 @@ final class Fault extends IOException {
     static final int THREW = 4;
     static final int NOT_A_NUMBER = 5;
     static final int TOO_LARGE = 6;
+    static final int TIMED_OUT = 7;
     static final int OTHER = 8;
     static final int INVALID = 9;
 

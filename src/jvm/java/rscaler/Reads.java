@@ -29,6 +29,7 @@ final class Reads {
     /** How long the names that a pattern matched, and why an attribute can not be had, are believed. */
     private static final long MATCHED_NS = 10L * 1000 * 1000 * 1000;
     private static final long REFUSED_NS = 60L * 1000 * 1000 * 1000;
+    private static final long LATE_NS = 20L * 1000 * 1000 * 1000;
     private static final long READ_BYTES_MAX = 8L << 20;
 
     private final Map<String, ObjectName> names = new HashMap<String, ObjectName>();
@@ -48,10 +49,11 @@ final class Reads {
 
     private static final class Refused {
         final Fault why;
-        final long until = System.nanoTime() + REFUSED_NS;
+        final long until;
 
         Refused(Fault why) {
             this.why = why;
+            this.until = System.nanoTime() + (why.kind == Fault.TIMED_OUT ? LATE_NS : REFUSED_NS);
         }
     }
 
@@ -253,8 +255,10 @@ final class Reads {
             if (Fault.in(unread) == null && Target.isLost(unread)) {
                 throw unread;
             }
+            boolean late = unread.getCause() instanceof java.net.SocketTimeoutException;
             boolean large = Fault.in(unread) != null || Fault.isRejected(unread);
-            why = large
+            why = late ? new Fault(Fault.TIMED_OUT, "`" + attribute + "` gave no answer within " + target.callMs + " ms")
+                    : large
                     ? new Fault(Fault.TOO_LARGE, "`" + attribute + "` has more than " + (READ_BYTES_MAX >> 20) + " MiB")
                     : new Fault(Fault.NOT_A_NUMBER, "`" + attribute + "` can not be read here: " + Fault.text(unread));
         } catch (RemoteException failed) {

@@ -52,6 +52,8 @@ final class Target {
     final byte[] token;
     final int connectMs;
     final Set<Wire.Tap> taps = Collections.newSetFromMap(new ConcurrentHashMap<Wire.Tap, Boolean>());
+    /** How long one call may take, in ms; 0 for as long as the whole question. */
+    volatile int callMs;
     /** Whether an idle connection is used without asking whether it stands. */
     volatile boolean trusts;
 
@@ -101,6 +103,7 @@ final class Target {
         int what = question.readByte();
         left = what == READ ? READ_BYTES_MAX : BROWSE_BYTES_MAX;
         trusts = what != INVOKE;
+        callMs = question.readInt();
         question.mark(0);
         boolean kept = connection != null;
         try {

@@ -47,6 +47,7 @@ final class Wire implements RMIClientSocketFactory {
                 secure.setSoTimeout(0);
                 socket = secure;
             }
+            tap.established = true;
             done = true;
             return socket;
         } finally {
@@ -86,6 +87,9 @@ final class Wire implements RMIClientSocketFactory {
         /** The other side spoke last: what is written next begins a message. */
         private volatile boolean answered;
         private volatile boolean pinged;
+        private int boundMs;
+        /** The handshakes are over: their bounds are not touched. */
+        private volatile boolean established;
 
         Tap(Target target) {
             this.target = target;
@@ -102,6 +106,7 @@ final class Wire implements RMIClientSocketFactory {
                         answered = true;
                         return PING_ANSWER;
                     }
+                    bound();
                     int read = in.read();
                     took(read < 0 ? 0 : 1);
                     return read;
@@ -115,11 +120,21 @@ final class Wire implements RMIClientSocketFactory {
                         into[offset] = PING_ANSWER;
                         return 1;
                     }
+                    bound();
                     int read = in.read(into, offset, length);
                     took(Math.max(read, 0));
                     return read;
                 }
             };
+        }
+
+        /** One call that hangs is not to use up the time of all that was asked for. */
+        private void bound() throws IOException {
+            int wanted = target.callMs;
+            if (established && boundMs != wanted) {
+                super.setSoTimeout(wanted);
+                boundMs = wanted;
+            }
         }
 
         private void took(int bytes) throws IOException {
@@ -160,6 +175,13 @@ final class Wire implements RMIClientSocketFactory {
                     out.close();
                 }
             };
+        }
+
+        /** RMI has its own idea when it takes the connection. */
+        @Override
+        public synchronized void setSoTimeout(int ms) throws java.net.SocketException {
+            boundMs = ms;
+            super.setSoTimeout(ms);
         }
 
         @Override
