@@ -130,6 +130,14 @@ enum Command {
         /// Java's library
         libjvm: PathBuf,
     },
+    /// A JVM for the demo to watch; started by it
+    #[command(name = crate::jvm::SHOP_COMMAND, hide = true)]
+    JvmShop {
+        /// Java's library
+        libjvm: PathBuf,
+        /// Where its JMX agent listens
+        port: u16,
+    },
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -175,6 +183,9 @@ pub fn main() -> ExitCode {
     if let Command::JvmWorker { libjvm } = &cli.command {
         return crate::jvm::run_worker(libjvm);
     }
+    if let Command::JvmShop { libjvm, port } = &cli.command {
+        return crate::jvm::run_shop(libjvm, *port);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -200,7 +211,7 @@ async fn dispatch(cli: Cli) -> Done {
     let Cli { at, format, command } = cli;
     let connect = || Connection::open(&at);
     match command {
-        Command::JvmWorker { .. } => Ok(()),
+        Command::JvmWorker { .. } | Command::JvmShop { .. } => Ok(()),
         Command::Server(args) => server::run(*args).await,
         Command::Demo(args) => run_demo(args, format).await,
         Command::Restore(args) => backup::restore(args).await,

@@ -135,15 +135,21 @@ impl Jolokia {
         names.truncate(list.limit as usize);
         let mut mbeans = Vec::new();
         for some in names.chunks(BROWSED_AT_ONCE) {
-            let mut requests: Vec<Value> = some.iter().map(|name| described(name)).collect();
-            if list.values {
-                requests.extend(some.iter().map(|name| json!({"type": "read", "mbean": name})));
-            }
-            let answers = self.post(&requests, limit).await?;
-            let (described, read) = answers.split_at(some.len());
+            let requests: Vec<Value> = some.iter().map(|name| described(name)).collect();
+            let described = self.post(&requests, limit / 4).await?;
+            let requests: Vec<Value> =
+                some.iter().map(|name| json!({"type": "read", "mbean": name})).collect();
+            // One attribute that hangs or is huge spoils all values, and nothing else.
+            let read = match list.values {
+                true => self.post(&requests, limit / 2).await,
+                false => Ok(Vec::new()),
+            };
             for (at, name) in some.iter().enumerate() {
                 let Ok(info) = content(&described[at]) else { continue };
-                let values = read.get(at).and_then(|answer| content(answer).ok());
+                let values = match &read {
+                    Ok(read) => read.get(at).map(content),
+                    Err(fault) => Some(Err(fault.clone())),
+                };
                 mbeans.push(shown(name, info, values));
             }
         }
@@ -159,7 +165,7 @@ fn described(name: &str) -> Value {
     json!({"type": "list", "path": format!("{}/{}", escape(domain), escape(keys))})
 }
 
-fn shown(name: &str, info: &Value, values: Option<&Value>) -> Value {
+fn shown(name: &str, info: &Value, values: Option<Result<&Value, Fault>>) -> Value {
     let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_string();
     let attributes: Vec<Value> = info["attr"]
         .as_object()
@@ -173,11 +179,15 @@ fn shown(name: &str, info: &Value, values: Option<&Value>) -> Value {
                 "readable": true,
                 "writable": about["rw"].as_bool().unwrap_or(false),
             });
-            match values.and_then(|values| values.get(attribute)) {
-                Some(Value::String(error)) if error.starts_with(ERROR) => {
-                    one["error"] = json!(&error[ERROR.len()..])
-                }
-                Some(value) => one["value"] = value.clone(),
+            match &values {
+                Some(Ok(values)) => match values.get(attribute) {
+                    Some(Value::String(error)) if error.starts_with(ERROR) => {
+                        one["error"] = json!(&error[ERROR.len()..]);
+                    }
+                    Some(value) => one["value"] = value.clone(),
+                    None => {}
+                },
+                Some(Err(fault)) => one["error"] = json!(fault.text),
                 None => {}
             }
             one

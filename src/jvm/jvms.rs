@@ -294,7 +294,11 @@ fn group(items: &[Item]) -> Vec<Group> {
             wanted.push(item.wanted.clone());
         }
     }
-    groups.into_iter().map(|(mbean, wanted)| (mbean.to_string(), wanted)).collect()
+    let mut groups: Vec<Group> =
+        groups.into_iter().map(|(mbean, wanted)| (mbean.to_string(), wanted)).collect();
+    // Patterns may take long: what is certain comes first.
+    groups.sort_by_key(|(mbean, _)| mbean.contains(['*', '?']));
+    groups
 }
 
 fn hand_out(items: Vec<Item>, groups: &[Group], answered: Result<Vec<wire::GroupAnswer>, Fault>) {

@@ -13,12 +13,14 @@
 //! what takes too long, and the one who asks, who waits no longer whatever the child does.
 
 mod address;
+mod embed;
 mod error;
 mod find;
 mod frame;
 mod java;
 mod jolokia;
 mod jvms;
+mod shop;
 mod tunnel;
 mod wire;
 mod worker;
@@ -28,8 +30,11 @@ pub use error::{Fault, FaultKind};
 pub use find::{JavaChoice, libjvm};
 pub use java::{Java, Options, Supervisor, java};
 pub use jvms::{Jvms, Reading, Readings};
+pub use shop::run as run_shop;
 pub use wire::{Browsed, Invocation, MbeanList};
 pub use worker::run as run_worker;
 
 /// The name of the hidden command by which this program becomes the child.
 pub const WORKER_COMMAND: &str = "jvm-worker";
+/// The same for the JVM that the demo watches.
+pub const SHOP_COMMAND: &str = "jvm-shop";

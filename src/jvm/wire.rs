@@ -89,9 +89,8 @@ impl Writer {
         self.bytes(text.as_bytes());
     }
 
-    /// How long one call may take: a tenth of a second at least.
-    fn bound(&mut self, limit: Duration) {
-        self.number(usize::try_from(limit.as_millis()).unwrap_or(usize::MAX).max(100));
+    fn limit(&mut self, limit: Duration) {
+        self.number(usize::try_from(limit.as_millis()).unwrap_or(usize::MAX).clamp(1, 1 << 30));
     }
 
     fn flag(&mut self, flag: bool) {
@@ -119,10 +118,10 @@ impl Spec<'_> {
     }
 }
 
-/// `limit`: how long the whole may take. One call that hangs leaves time for the others.
+/// `limit`: how long the whole may take.
 pub(super) fn read(groups: &[Group], limit: Duration) -> Vec<u8> {
     let mut out = Writer(vec![READ]);
-    out.bound(limit / 4);
+    out.limit(limit);
     out.number(groups.len());
     for (mbean, wanted) in groups {
         out.text(mbean);
@@ -137,7 +136,7 @@ pub(super) fn read(groups: &[Group], limit: Duration) -> Vec<u8> {
 
 pub(super) fn browse(list: &MbeanList, limit: Duration) -> Vec<u8> {
     let mut out = Writer(vec![BROWSE]);
-    out.bound(limit / 8);
+    out.limit(limit);
     out.text(&list.pattern);
     out.0.extend(list.limit.to_be_bytes());
     out.text(&list.after);

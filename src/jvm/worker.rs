@@ -14,17 +14,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jni::objects::{JByteArray, JClass, JClassLoader, JObject, JValue};
+use jni::objects::{JByteArray, JClass, JObject, JValue};
 use jni::refs::Global;
-use jni::vm::{InitArgsBuilder, JavaVM};
+use jni::vm::JavaVM;
 use jni::{Env, jni_sig, jni_str};
 use parking_lot::{Condvar, Mutex};
 
+use super::embed;
 use super::frame::Frame;
 
 /// Our classes, each as `length u32 | bytes`, compiled from `java/rscaler`; the one that is called comes first. They are kept beside their source, so that building takes no
 /// JDK; a test compiles them again and compares.
-const CLASSES: &[u8] = include_bytes!("java/classes.bin");
+const CLASSES: &[u8] = include_bytes!("java/rscaler.bin");
 /// Questions that are answered at once.
 const THREADS_MAX: usize = 64;
 /// How long a thread waits for work before it ends.
@@ -82,7 +83,7 @@ pub fn run(libjvm: &Path) -> ExitCode {
 
 fn serve(libjvm: &Path) -> Result<(), String> {
     let out = keep_output().map_err(|error| format!("standard output: {error}"))?;
-    let vm = start(libjvm)?;
+    let vm = embed::start(libjvm, OPTIONS.iter().map(|option| (*option).to_string()))?;
     let class =
         vm.attach_current_thread(load).map_err(|error| format!("Java does not take our classes: {error}"))?;
     let worker = Arc::new(Worker {
@@ -118,63 +119,44 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()
     thread::Builder::new().name(name.to_string()).stack_size(STACK_BYTES).spawn(body).map(|_| ())
 }
 
-fn start(libjvm: &Path) -> Result<JavaVM, String> {
-    let mut args = InitArgsBuilder::new();
-    for option in [
-        // Small, and steady: full compilation takes 40 MB more and is no faster at this.
-        "-Xms8m",
-        "-Xmx64m",
-        "-Xss512k",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        "-XX:ReservedCodeCacheSize=32m",
-        "-XX:MaxMetaspaceSize=64m",
-        "-XX:MinHeapFreeRatio=10",
-        "-XX:MaxHeapFreeRatio=30",
-        "-XX:-UsePerfData",
-        "-XX:-CreateCoredumpOnCrash",
-        "-XX:ErrorFile=/dev/stderr",
-        // Signals are the process's own.
-        "-Xrs",
-        "-Djava.awt.headless=true",
-        // An array that would fill the heap is refused before it is made.
-        "-Djdk.serialFilter=maxarray=4194304;maxdepth=200",
-        // The last of three bounds on time; those of each question are shorter.
-        "-Dsun.rmi.transport.tcp.handshakeTimeout=10000",
-        "-Dsun.rmi.transport.tcp.responseTimeout=90000000",
-        // Connections stay open between readings that are far apart.
-        "-Dsun.rmi.transport.connectionTimeout=3600000",
-        "-Djava.rmi.server.disableHttp=true",
-        "-Djava.rmi.server.useCodebaseOnly=true",
-        // For what goes by the right address instead of the one that a JVM names.
-        "--add-opens=java.rmi/sun.rmi.transport=ALL-UNNAMED",
-        "--add-opens=java.rmi/sun.rmi.transport.tcp=ALL-UNNAMED",
-        "--add-opens=java.rmi/sun.rmi.server=ALL-UNNAMED",
-    ] {
-        args = args.option(option);
-    }
-    // What an older Java does not know, it does not need.
-    let args = args.ignore_unrecognized(true).build().map_err(|error| format!("options of Java: {error}"))?;
-    JavaVM::with_libjvm(args, || Ok(libjvm.to_path_buf()))
-        .map_err(|error| format!("Java does not start from {}: {error}", libjvm.display()))
-}
+/// How Java is started.
+const OPTIONS: &[&str] = &[
+    // Small, and steady: full compilation takes 40 MB more and is no faster at this.
+    "-Xms8m",
+    "-Xmx64m",
+    "-Xss512k",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:ReservedCodeCacheSize=32m",
+    "-XX:MaxMetaspaceSize=64m",
+    "-XX:MinHeapFreeRatio=10",
+    "-XX:MaxHeapFreeRatio=30",
+    "-XX:-UsePerfData",
+    "-XX:-CreateCoredumpOnCrash",
+    "-XX:ErrorFile=/dev/stderr",
+    // Signals are the process's own.
+    "-Xrs",
+    "-Djava.awt.headless=true",
+    // An array that would fill the heap is refused before it is made.
+    "-Djdk.serialFilter=maxarray=4194304;maxdepth=200",
+    // The last of three bounds on time; those of each question are shorter.
+    "-Dsun.rmi.transport.tcp.handshakeTimeout=10000",
+    "-Dsun.rmi.transport.tcp.responseTimeout=90000000",
+    // Connections stay open between readings that are far apart.
+    "-Dsun.rmi.transport.connectionTimeout=3600000",
+    "-Djava.rmi.server.disableHttp=true",
+    "-Djava.rmi.server.useCodebaseOnly=true",
+    // For what goes by the right address instead of the one that a JVM names.
+    "--add-opens=java.rmi/sun.rmi.transport=ALL-UNNAMED",
+    "--add-opens=java.rmi/sun.rmi.transport.tcp=ALL-UNNAMED",
+    "--add-opens=java.rmi/sun.rmi.server=ALL-UNNAMED",
+];
 
 /// Defines our classes and starts what they do.
 fn load(env: &mut Env<'_>) -> jni::errors::Result<Global<JClass<'static>>> {
-    let loader = JClassLoader::get_system_class_loader(env)?;
-    let mut rest = CLASSES;
-    let mut first = None;
-    while let Some((length, more)) = rest.split_first_chunk::<4>() {
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        let (bytes, more) = more.split_at(length.min(more.len()));
-        let class = env.define_class(Option::<&jni::strings::JNIStr>::None, &loader, bytes)?;
-        if first.is_none() {
-            first = Some(env.new_global_ref(class)?);
-        }
-        rest = more;
-    }
-    let class = first.ok_or(jni::errors::Error::NullPtr("there are no classes"))?;
-    env.call_static_method(&class, jni_str!("start"), jni_sig!("()V"), &[])?;
+    let class = embed::define(env, CLASSES)?.into_iter().next();
+    let class = class.ok_or(jni::errors::Error::NullPtr("there are no classes"))?;
+    embed::call(env, &class, jni_str!("start"))?;
     Ok(class)
 }
 

@@ -59,6 +59,10 @@ impl Jvm {
 
     /// Starts one and waits until it is ready.
     pub(crate) fn start_as(door: &Door) -> Jvm {
+        Jvm::start_with(door, &[])
+    }
+
+    fn start_with(door: &Door, more: &[String]) -> Jvm {
         let port = match door.port {
             0 => free_port(),
             port => port,
@@ -92,8 +96,22 @@ impl Jvm {
             command.arg("-Djavax.net.ssl.keyStorePassword=changeit");
             command.arg(property("registry.ssl", registry));
         }
-        command.arg("-cp").arg(classes()).arg("Fixture");
+        command.arg("-cp").arg(classes()).arg("Fixture").args(more);
         Jvm::begin(command, port, dir)
+    }
+
+    /// One with so many agents more; gives their ports.
+    #[allow(dead_code, reason = "the benchmarks ask for it")]
+    pub(crate) fn start_many(door: &Door, count: usize) -> (Jvm, Vec<u16>) {
+        let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
+        let more: Vec<String> = ports.iter().map(u16::to_string).collect();
+        (Jvm::start_with(door, &more), ports)
+    }
+
+    /// Its process.
+    #[allow(dead_code, reason = "the benchmarks ask for it")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// The fixture's MBeans behind Jolokia, on a Jetty.

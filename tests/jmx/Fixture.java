@@ -1,4 +1,5 @@
 import java.lang.management.ManagementFactory;
+import java.rmi.registry.LocateRegistry;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.Map;
@@ -6,6 +7,8 @@ import java.util.concurrent.atomic.AtomicLong;
 import javax.management.MBeanServer;
 import javax.management.MXBean;
 import javax.management.ObjectName;
+import javax.management.remote.JMXConnectorServerFactory;
+import javax.management.remote.JMXServiceURL;
 
 /** A JVM with MBeans that behave, and such that do not. Ends when its standard input does. */
 public class Fixture {
@@ -119,6 +122,12 @@ public class Fixture {
         register(new Thing(), "fixture:type=Thing");
         register(new Odd(), "fixture:type=Odd");
         register(new Small(), "fixture:type=Late");
+        for (String more : args) {
+            int port = Integer.parseInt(more);
+            LocateRegistry.createRegistry(port);
+            JMXServiceURL url = new JMXServiceURL("service:jmx:rmi:///jndi/rmi://127.0.0.1:" + port + "/jmxrmi");
+            JMXConnectorServerFactory.newJMXConnectorServer(url, null, server()).start();
+        }
         System.out.println("READY");
         System.out.flush();
         while (System.in.read() >= 0) {

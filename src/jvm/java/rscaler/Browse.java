@@ -51,6 +51,9 @@ final class Browse {
         int shown = 0;
         String last = null;
         for (String name : names.tailSet(after, false)) {
+            if (shown > 0 && target.isLate()) {
+                break;
+            }
             if (shown == limit || json.length() > ANSWER_CHARS_MAX) {
                 break;
             }

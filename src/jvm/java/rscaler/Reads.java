@@ -94,6 +94,9 @@ final class Reads {
                 keys[i] = Jmx.string(in);
             }
             try {
+                if (target.isLate()) {
+                    throw new Fault(Fault.TIMED_OUT, "what was read before it took all the time");
+                }
                 ObjectName name = name(text);
                 if (name.isPattern()) {
                     pattern(target, from, name, attributes, keys, out);
@@ -112,7 +115,19 @@ final class Reads {
         Matched found = matched.get(pattern);
         if (found == null || System.nanoTime() - found.until > 0) {
             target.refill(READ_BYTES_MAX);
-            Set<ObjectName> all = from.queryNames(pattern, null, null);
+            Set<ObjectName> all;
+            int bound = target.callMs;
+            target.callMs = bound * 2;
+            try {
+                all = from.queryNames(pattern, null, null);
+            } catch (UnmarshalException late) {
+                if (late.getCause() instanceof java.net.SocketTimeoutException) {
+                    throw new Fault(Fault.TIMED_OUT, "which MBeans match `" + pattern + "` was not told in time");
+                }
+                throw late;
+            } finally {
+                target.callMs = bound;
+            }
             List<ObjectName> first = new ArrayList<ObjectName>(new TreeSet<ObjectName>(all));
             int number = first.size();
             found = new Matched(number > NAMES_MAX ? new ArrayList<ObjectName>(first.subList(0, NAMES_MAX)) : first, number);
@@ -124,6 +139,9 @@ final class Reads {
         List<String> instances = new ArrayList<String>();
         List<Object[]> values = new ArrayList<Object[]>();
         for (ObjectName name : found.names) {
+            if (target.isLate()) {
+                throw new Fault(Fault.TIMED_OUT, found.all + " MBeans match `" + pattern + "`, and there was no time for all of them");
+            }
             try {
                 values.add(values(target, from, name, attributes, keys));
                 instances.add(instance(pattern, name));
@@ -232,7 +250,9 @@ final class Reads {
             // The same.
         }
         for (String attribute : wanted) {
-            if (!had.containsKey(attribute)) {
+            if (!had.containsKey(attribute) && target.isLate()) {
+                had.put(attribute, new Fault(Fault.TIMED_OUT, "what was read before it took all the time"));
+            } else if (!had.containsKey(attribute)) {
                 alone(target, from, name, attribute, had);
             }
         }

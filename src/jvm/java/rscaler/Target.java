@@ -68,6 +68,7 @@ final class Target {
     private RMIConnection connection;
     private final Reads reads = new Reads();
     private volatile long left;
+    private long deadline;
 
     Target(DataInputStream in) throws IOException {
         host = Jmx.string(in);
@@ -89,6 +90,10 @@ final class Target {
         }
     }
 
+    boolean isLate() {
+        return System.nanoTime() - deadline > 0;
+    }
+
     void shut() {
         for (Wire.Tap tap : taps) {
             try {
@@ -103,7 +108,10 @@ final class Target {
         int what = question.readByte();
         left = what == READ ? READ_BYTES_MAX : BROWSE_BYTES_MAX;
         trusts = what != INVOKE;
-        callMs = question.readInt();
+        int limitMs = question.readInt();
+        // One call that hangs leaves time for others, and what was had by then is told before the time is over.
+        callMs = limitMs == 0 ? 0 : Math.max(100, limitMs / (what == READ ? 4 : 8));
+        deadline = System.nanoTime() + limitMs * 1000000L * 5 / 8;
         question.mark(0);
         boolean kept = connection != null;
         try {
@@ -168,7 +176,13 @@ final class Target {
 
     private RMIConnection connected() throws Exception {
         if (connection == null) {
-            connection = connect();
+            int bound = callMs;
+            callMs = connectMs;
+            try {
+                connection = connect();
+            } finally {
+                callMs = bound;
+            }
         }
         return connection;
     }
@@ -194,6 +208,12 @@ final class Target {
         Fault inner = Fault.in(failed);
         if (inner != null) {
             return inner;
+        }
+        if (isUntrusted(failed)) {
+            return new Fault(Fault.UNREACHABLE, "its certificate is not trusted: " + Fault.text(failed));
+        }
+        if (Fault.has(failed, java.net.SocketTimeoutException.class)) {
+            return new Fault(Fault.TIMED_OUT, "it does not answer: " + Fault.text(failed));
         }
         if (failed instanceof ConnectIOException && String.valueOf(failed.getMessage()).startsWith("non-JRMP")) {
             return new Fault(Fault.UNREACHABLE, "what answers there does not speak RMI, or wants TLS");
