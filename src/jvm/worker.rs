@@ -123,7 +123,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()
 const OPTIONS: &[&str] = &[
     // Small, and steady: full compilation takes 40 MB more and is no faster at this.
     "-Xms8m",
-    "-Xmx64m",
+    "-Xmx96m",
     "-Xss512k",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",

@@ -115,22 +115,11 @@ final class Reads {
         Matched found = matched.get(pattern);
         if (found == null || System.nanoTime() - found.until > 0) {
             target.refill(READ_BYTES_MAX);
-            Set<ObjectName> all;
-            int bound = target.callMs;
-            target.callMs = bound * 2;
-            try {
-                all = from.queryNames(pattern, null, null);
-            } catch (UnmarshalException late) {
-                if (late.getCause() instanceof java.net.SocketTimeoutException) {
-                    throw new Fault(Fault.TIMED_OUT, "which MBeans match `" + pattern + "` was not told in time");
-                }
-                throw late;
-            } finally {
-                target.callMs = bound;
+            Refused known = refused.get(pattern.toString());
+            if (known != null && System.nanoTime() - known.until < 0) {
+                throw known.why;
             }
-            List<ObjectName> first = new ArrayList<ObjectName>(new TreeSet<ObjectName>(all));
-            int number = first.size();
-            found = new Matched(number > NAMES_MAX ? new ArrayList<ObjectName>(first.subList(0, NAMES_MAX)) : first, number);
+            found = match(target, from, pattern);
             matched.put(pattern, found);
         }
         if (found.names.isEmpty()) {
@@ -154,6 +143,38 @@ final class Reads {
             }
         }
         write(instances, values, found.all, out);
+    }
+
+    /** The first of the names that match, in their order. */
+    private Matched match(Target target, RMIConnection from, ObjectName pattern) throws Exception {
+        int bound = target.callMs;
+        target.callMs = bound * 2;
+        try {
+            Set<ObjectName> all = from.queryNames(pattern, null, null);
+            TreeSet<ObjectName> first = new TreeSet<ObjectName>();
+            for (ObjectName name : all) {
+                first.add(name);
+                if (first.size() > NAMES_MAX) {
+                    first.pollLast();
+                }
+            }
+            return new Matched(new ArrayList<ObjectName>(first), all.size());
+        } catch (OutOfMemoryError many) {
+            // Not tried again at once: it costs the others, too.
+            Fault why = new Fault(Fault.TOO_LARGE, "more MBeans match `" + pattern + "` than can be told: narrow the pattern");
+            refused.put(pattern.toString(), new Refused(why));
+            throw why;
+        } catch (UnmarshalException unread) {
+            if (unread.getCause() instanceof java.net.SocketTimeoutException) {
+                throw new Fault(Fault.TIMED_OUT, "which MBeans match `" + pattern + "` was not told in time");
+            }
+            if (Fault.in(unread) != null) {
+                throw new Fault(Fault.TOO_LARGE, "more MBeans match `" + pattern + "` than can be told: narrow the pattern");
+            }
+            throw unread;
+        } finally {
+            target.callMs = bound;
+        }
     }
 
     private static void write(List<String> instances, List<Object[]> values, int all, DataOutputStream out) throws IOException {
