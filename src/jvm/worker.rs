@@ -23,8 +23,8 @@ use parking_lot::{Condvar, Mutex};
 use super::embed;
 use super::frame::Frame;
 
-/// Our classes, each as `length u32 | bytes`, compiled from `java/rscaler`; the one that is called comes first. They are kept beside their source, so that building takes no
-/// JDK; a test compiles them again and compares.
+/// Our classes, each as `length u32 | bytes`, compiled from `java/rscaler`; the one that is called comes first. They are kept beside
+/// their source, so that building takes no JDK; a test compiles them again and compares.
 const CLASSES: &[u8] = include_bytes!("java/rscaler.bin");
 /// Questions that are answered at once.
 const THREADS_MAX: usize = 64;
