@@ -46,6 +46,11 @@ need() {
     }
 }
 
+# need_file FILE DEBIAN-PACKAGE: installs the package where the file is missing.
+need_file() {
+    [ -e "$1" ] || need "/nonexistent${1##*/}" "$2"
+}
+
 # cargo_tool NAME [VERSION]: a cargo subcommand, built from its package where it is missing.
 cargo_tool() {
     cargo "$1" --version >/dev/null 2>&1 && return 0
@@ -73,6 +78,11 @@ install_test_tools() {
     command -v cargo >/dev/null || { echo "a Rust toolchain is needed: https://rustup.rs" >&2; return 1; }
     need cc gcc && need sshd openssh-server && need ssh openssh-client && need sudo sudo &&
         need openssl openssl && need ps procps && need ip iproute2 && need bash bash && need dash dash &&
+        need javac openjdk-17-jdk-headless &&
+        need_file /usr/share/tomcat10/bin/bootstrap.jar tomcat10-common &&
+        need_file /usr/share/java/tomcat10-catalina.jar libtomcat10-java &&
+        need_file /usr/share/java/jolokia-core.jar libjolokia-core-java &&
+        need_file /usr/share/java/jetty9-server.jar libjetty9-java &&
         need node nodejs && need npm npm &&
         cargo_tool nextest && cargo_tool deny
 }

@@ -39,6 +39,10 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("tasks_max", "tasks that this peer runs at once"),
     ("grace", "how long a planned stop may take"),
     ("requests_per_second", "requests that one token may make, in the long run; twice as many at once"),
+    (
+        "java_home",
+        "the Java runtime that speaks to JVMs; the first that is found where absent, `none` for none",
+    ),
     ("ssh_connect_timeout", "how long a TCP connection to a node may take"),
     ("ssh_login_timeout", "how long the SSH handshake, and then the login, may take"),
     ("ssh_keepalive", "how long a node may be silent before it is asked for a sign of life"),
@@ -78,6 +82,8 @@ pub struct Config {
     pub requests_per_second: u32,
     /// Bounds of connections to nodes.
     pub ssh: crate::ssh::Options,
+    /// Which Java speaks to JVMs.
+    pub java: crate::jvm::JavaChoice,
 }
 
 /// Certificate chain and key, PEM.
@@ -127,6 +133,7 @@ impl Config {
             tasks_max: self.tasks_max,
             grace: self.grace,
             ssh: self.ssh.clone(),
+            java: crate::jvm::Options::new(&self.java),
             ..crate::server::Options::new(api_url)
         }
     }
@@ -184,6 +191,9 @@ pub struct Flags {
     /// How long a planned stop may take [default: 30s]
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<String>,
+    /// The Java runtime that speaks to JVMs, or none [default: the first that is found]
+    #[arg(long, value_name = "DIR")]
+    pub java_home: Option<String>,
     /// How often this peer says that it is alive [default: 400ms]
     #[arg(long, value_name = "DURATION", hide = true)]
     pub renew_every: Option<String>,
@@ -207,6 +217,7 @@ impl Flags {
             ("log", &self.log),
             ("tasks_max", &self.tasks_max),
             ("grace", &self.grace),
+            ("java_home", &self.java_home),
             ("renew_every", &self.renew_every),
         ];
         let given = given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));

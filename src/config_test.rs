@@ -125,6 +125,7 @@ fn every_flag_is_a_setting() {
         log: Some(String::new()),
         tasks_max: Some(String::new()),
         grace: Some(String::new()),
+        java_home: Some(String::new()),
         renew_every: Some(String::new()),
     };
     for name in all.settings().keys() {

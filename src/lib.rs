@@ -9,6 +9,7 @@
 //! - [`executors`]: tasks that are assigned to this peer.
 //! - [`inventory`]: how nodes are reached, as the replicated state says it; for the two above.
 //! - [`ssh`]: one kept connection for each node, shared by all of the above.
+//! - [`jvm`]: JMX, and the child process that embeds a JVM for it.
 //! - [`demo`]: three peers and simulated hosts in one terminal.
 //! - [`lease`]: whether this peer may act; [`metrics`]: what it counts; [`config`] and [`telemetry`]: how it is told.
 //!
@@ -27,6 +28,7 @@ pub mod executors;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod inventory;
+pub mod jvm;
 pub mod lease;
 pub mod metrics;
 pub mod scheduler;

@@ -18,7 +18,9 @@ use rscaler_raft::solo::Solo;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::inventory::JvmTargets;
 use crate::inventory::{ReplicatedHostKeys, Targets};
+use crate::jvm::{self, Jvms};
 use crate::lease::{self, Keeper, Lease, Moment};
 use crate::metrics::Metrics;
 use crate::scheduler;
@@ -86,6 +88,13 @@ impl World {
                 () = future => {}
             }
         });
+    }
+
+    /// JVMs of its nodes, at a peer without Java.
+    pub(crate) fn jvms(&self) -> (Arc<JvmTargets>, Arc<Jvms>) {
+        let (java, _) = jvm::java(jvm::Options::new(&jvm::JavaChoice::None));
+        let targets = JvmTargets::new(self.handle.clone(), Arc::clone(&self.targets));
+        (Arc::new(targets), Arc::new(Jvms::new(java, self.pool.clone())))
     }
 
     /// Gives the lease for the session that the state knows.

@@ -37,6 +37,19 @@ pub trait Engine: Send + Sync + 'static {
     }
     /// Hands leadership to a voter.
     async fn transfer_leader(&self, to: PeerId, deadline: Instant) -> Result<(), EngineError>;
+    /// Asks a peer, which may be this one, what its [`Answerer`] answers.
+    async fn ask(&self, peer: PeerId, _: Vec<u8>, _: Instant) -> Result<Vec<u8>, EngineError> {
+        Err(EngineError::Refused(format!("peer {peer} answers no questions")))
+    }
+    /// Who answers here. The first one stays.
+    fn answer_with(&self, _: Arc<dyn Answerer>) {}
+}
+
+/// Answers questions of peers that this package only carries: bytes that carry their own version.
+#[async_trait::async_trait]
+pub trait Answerer: Send + Sync + 'static {
+    /// The answer, or why there is none. At most some 12 MiB.
+    async fn answer(&self, question: Vec<u8>) -> Result<Vec<u8>, String>;
 }
 
 /// Why agreement could not be had.
@@ -227,6 +240,24 @@ impl Handle {
     /// [`EngineError`].
     pub async fn transfer_leader(&self, to: PeerId) -> Result<(), EngineError> {
         self.engine.transfer_leader(to, Instant::now() + PATIENCE).await
+    }
+
+    /// Asks a peer, which may be this one, what its [`Answerer`] answers.
+    ///
+    /// # Errors
+    /// [`EngineError`]; it refuses what the peer does not answer.
+    pub async fn ask(
+        &self,
+        peer: PeerId,
+        question: Vec<u8>,
+        patience: Duration,
+    ) -> Result<Vec<u8>, EngineError> {
+        self.engine.ask(peer, question, Instant::now() + patience).await
+    }
+
+    /// Has questions of peers answered. Call it once.
+    pub fn answer_with(&self, answerer: Arc<dyn Answerer>) {
+        self.engine.answer_with(answerer);
     }
 
     /// Sealed blocks of samples.

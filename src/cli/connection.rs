@@ -123,7 +123,7 @@ impl Connection {
         query: &[(&str, &str)],
         most: usize,
     ) -> Result<Vec<Value>, Failure> {
-        Ok(self.client.items(&[path], query, most).await?)
+        Ok(self.client.items(&parts(path).0, query, most).await?)
     }
 
     /// An answer piece by piece.

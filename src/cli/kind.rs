@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::output::{Column, ago, field};
+use super::output::{Column, ago, cell, field};
 
 /// A kind, in the singular or the plural.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Nodes,
     #[value(alias = "ssh-profile")]
     SshProfiles,
+    #[value(alias = "jvm-profile")]
+    JvmProfiles,
     #[value(alias = "counter")]
     Counters,
     #[value(alias = "trigger")]
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Clusters => "clusters",
             Kind::Nodes => "nodes",
             Kind::SshProfiles => "ssh-profiles",
+            Kind::JvmProfiles => "jvm-profiles",
             Kind::Counters => "counters",
             Kind::Triggers => "triggers",
             Kind::Actions => "actions",
@@ -65,6 +68,7 @@ impl Kind {
                 ("hostname", |i| field(i, "hostname")),
                 ("port", |i| field(i, "port")),
                 ("ssh profile", |i| field(i, "ssh_profile")),
+                ("jvms", |i| cell(&i["jvms"])),
                 ("age", age),
             ],
             Kind::SshProfiles => &[
@@ -73,6 +77,14 @@ impl Kind {
                 ("port", |i| field(i, "port")),
                 ("host key", |i| field(i, "host_key")),
                 ("jump", |i| field(i, "jump")),
+            ],
+            Kind::JvmProfiles => &[
+                ("name", name),
+                ("transport", |i| field(i, "transport")),
+                ("port", |i| field(i, "port")),
+                ("url", |i| field(i, "url")),
+                ("user", |i| field(i, "user")),
+                ("tls", |i| field(i, "tls")),
             ],
             Kind::Counters => &[
                 ("name", name),

@@ -11,6 +11,7 @@ mod credentials;
 mod edit;
 mod failure;
 mod follow;
+mod jmx;
 mod kind;
 mod login;
 mod objects;
@@ -87,6 +88,9 @@ enum Command {
     /// Triggers: their state, by hand, against the past
     #[command(subcommand)]
     Trigger(triggers::TriggerCommand),
+    /// JVMs: what they offer, and counters of it
+    #[command(subcommand)]
+    Jmx(jmx::JmxCommand),
     /// Peers of the control plane
     #[command(subcommand)]
     Peers(peers::PeersCommand),
@@ -120,6 +124,20 @@ enum Command {
     /// Where to and as whom, by name
     #[command(subcommand)]
     Context(context::ContextCommand),
+    /// What speaks to JVMs for a peer; started by it
+    #[command(name = crate::jvm::WORKER_COMMAND, hide = true)]
+    JvmWorker {
+        /// Java's library
+        libjvm: PathBuf,
+    },
+    /// A JVM for the demo to watch; started by it
+    #[command(name = crate::jvm::SHOP_COMMAND, hide = true)]
+    JvmShop {
+        /// Java's library
+        libjvm: PathBuf,
+        /// Where its JMX agent listens
+        port: u16,
+    },
     /// Print a shell's completion script
     Completions {
         /// The shell
@@ -162,6 +180,12 @@ enum DemoCommand {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::JvmWorker { libjvm } = &cli.command {
+        return crate::jvm::run_worker(libjvm);
+    }
+    if let Command::JvmShop { libjvm, port } = &cli.command {
+        return crate::jvm::run_shop(libjvm, *port);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -187,6 +211,7 @@ async fn dispatch(cli: Cli) -> Done {
     let Cli { at, format, command } = cli;
     let connect = || Connection::open(&at);
     match command {
+        Command::JvmWorker { .. } | Command::JvmShop { .. } => Ok(()),
         Command::Server(args) => server::run(*args).await,
         Command::Demo(args) => run_demo(args, format).await,
         Command::Restore(args) => backup::restore(args).await,
@@ -209,6 +234,10 @@ async fn dispatch(cli: Cli) -> Done {
         Command::Checks(args) => checks::checks(&connect()?, format, args).await,
         Command::Query(args) => query::query(&connect()?, format, args).await,
         Command::Trigger(command) => triggers::run(&connect()?, format, command).await,
+        Command::Jmx(command) => match jmx::starter_only(&command) {
+            Some(done) => done,
+            None => jmx::run(&connect()?, format, command).await,
+        },
         Command::Peers(command) => peers::run(&connect()?, format, command).await,
         Command::Status => status::show(&connect()?, format).await,
         Command::Backup(args) => backup::backup(&connect()?, args).await,

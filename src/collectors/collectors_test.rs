@@ -13,6 +13,7 @@ fn collect(world: &World) -> CancellationToken {
         world.lease.clone(),
         Arc::clone(&world.targets),
         world.pool.clone(),
+        world.jvms(),
         Options::default(),
         Arc::clone(&world.metrics),
     );

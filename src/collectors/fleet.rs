@@ -18,10 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::Options;
+use super::jmx::Rates;
 use super::outbox::{Backlog, Parcel, Row};
+use super::outcome::{Measured, Outcome};
 use super::plan::{Job, NodePlan, Planner};
 use super::schedule::{Agenda, Cadence, Due};
-use super::ssh::{Outcome, Reader, read_bounded};
+use super::ssh::{Reader, read_bounded};
 use super::status::{CheckLog, Urgency};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
@@ -77,6 +79,7 @@ struct Watched {
     last: Option<Due>,
     is_going_on: bool,
     log: CheckLog,
+    rates: Arc<Rates>,
 }
 
 /// A place on the agenda.
@@ -231,7 +234,7 @@ impl Fleet {
                 continue;
             }
             self.next_id += 1;
-            let cadence = Cadence::new(job.interval, name.as_str(), counter.as_str());
+            let cadence = Cadence::new(job.interval, name.as_str(), job.rhythm());
             let slot = Slot { node: name.clone(), counter: counter.clone(), id: self.next_id };
             self.agenda.add(cadence.next_due(now).at_ms, slot);
             let watched = Watched {
@@ -241,6 +244,7 @@ impl Fleet {
                 last: None,
                 is_going_on: false,
                 log: CheckLog::default(),
+                rates: Arc::default(),
             };
             node.counters.insert(counter, watched);
         }
@@ -322,14 +326,14 @@ impl Fleet {
             watched.is_going_on = true;
             let (reader, job) = (Arc::clone(&self.reader), Arc::clone(&watched.job));
             let (turns, left) = (Arc::clone(&node.turns), node.left.clone());
-            let metrics = Arc::clone(&self.metrics);
+            let (metrics, rates) = (Arc::clone(&self.metrics), Arc::clone(&watched.rates));
             self.readings.spawn(async move {
                 let _level = metrics.checks_in_flight.enter();
                 let tick = Timestamp(due.tick_ms);
                 let (outcome, duration) = tokio::select! {
                     biased;
                     () = left.cancelled() => (None, Duration::ZERO),
-                    read = read_bounded(&reader, &slot.node, &job, tick, &turns) => read,
+                    read = read_bounded(&reader, &slot.node, &job, tick, &turns, &rates) => read,
                 };
                 Reading { slot, tick, outcome, duration }
             });
@@ -353,11 +357,12 @@ impl Fleet {
         let epoch = node.epoch;
         match outcome.result {
             Ok(readings) => {
-                let row = |reading: super::parse::Reading| Row {
+                let row = |measured: Measured| Row {
                     counter: slot.counter.clone(),
-                    instance: reading.instance.map(Arc::from),
+                    jvm: measured.jvm,
+                    instance: measured.instance,
                     at: tick.as_millis(),
-                    value: reading.value,
+                    value: measured.value,
                 };
                 let rows: Vec<Row> = readings.into_iter().map(row).collect();
                 self.send(Parcel::Samples { node: slot.node.clone(), epoch, rows });

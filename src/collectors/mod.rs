@@ -7,11 +7,13 @@
 //! ```
 //!
 //! A node costs only itself: a reading is bounded in time and output, a node has a few readings at once and one connection,
-//! and what it fails to give is told as the reason of its series. Nothing is read without a lease, nor of a node whose
+//! and what it fails to give is told as the reason of its series. Of its JVMs all that is due at one time is one question ([jmx]). Nothing is read without a lease, nor of a node whose
 //! assignment has moved on; what was read all the same is refused by the assignment's epoch.
 
 mod fleet;
+mod jmx;
 mod outbox;
+mod outcome;
 pub mod parse;
 mod plan;
 mod schedule;
@@ -25,9 +27,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::fleet::Fleet;
+use self::jmx::JmxReader;
 use self::outbox::Outbox;
 use self::ssh::Reader;
-use crate::inventory::Targets;
+use crate::inventory::{JvmTargets, Targets};
+use crate::jvm::Jvms;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::ssh::Pool;
@@ -61,12 +65,18 @@ impl Collectors {
         lease: Lease,
         targets: Arc<Targets>,
         pool: Pool,
+        jvms: (Arc<JvmTargets>, Arc<Jvms>),
         options: Options,
         metrics: Arc<Metrics>,
     ) -> Collectors {
         let (parcels, receive) = mpsc::channel(PARCELS_MAX);
         let outbox = Outbox::new(handle.clone(), Arc::clone(&metrics), receive);
-        let reader = Arc::new(Reader { handle: handle.clone(), targets, pool });
+        let reader = Arc::new(Reader {
+            handle: handle.clone(),
+            targets,
+            pool,
+            jmx: JmxReader { targets: jvms.0, jvms: jvms.1 },
+        });
         let fleet = Fleet::new(handle, lease, reader, options, metrics, parcels, outbox.backlog());
         Collectors { fleet, outbox }
     }

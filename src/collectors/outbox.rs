@@ -56,6 +56,7 @@ pub(super) enum Parcel {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
     pub(super) counter: Name,
+    pub(super) jvm: Option<Name>,
     pub(super) instance: Option<Arc<str>>,
     pub(super) at: i64,
     pub(super) value: f64,
@@ -324,15 +325,16 @@ async fn send(handle: Handle, batch: Batch) -> Sent {
 /// Names each series once: by its number where it has one, else by its key.
 fn encode(handle: &Handle, node: &Name, epoch: u64, rows: &[Row]) -> SampleBatch {
     let mut keys: Vec<SeriesKey> = Vec::new();
-    let mut named: BTreeMap<(&Name, Option<&str>), RowSeries> = BTreeMap::new();
+    let mut named: BTreeMap<(&Name, Option<&Name>, Option<&str>), RowSeries> = BTreeMap::new();
     let mut out = Vec::with_capacity(rows.len());
     handle.read(|state| {
         for row in rows {
-            let series = *named.entry((&row.counter, row.instance.as_deref())).or_insert_with(|| {
+            let place = (&row.counter, row.jvm.as_ref(), row.instance.as_deref());
+            let series = *named.entry(place).or_insert_with(|| {
                 let key = KeyRef {
                     counter: row.counter.as_str(),
                     node: node.as_str(),
-                    jvm: None,
+                    jvm: row.jvm.as_ref().map(Name::as_str),
                     instance: row.instance.as_deref(),
                 };
                 match state.series().id(key) {
@@ -341,7 +343,7 @@ fn encode(handle: &Handle, node: &Name, epoch: u64, rows: &[Row]) -> SampleBatch
                         keys.push(SeriesKey {
                             counter: Arc::clone(row.counter.as_arc()),
                             node: Arc::clone(node.as_arc()),
-                            jvm: None,
+                            jvm: row.jvm.as_ref().map(|jvm| Arc::clone(jvm.as_arc())),
                             instance: row.instance.clone(),
                         });
                         RowSeries::New(u32::try_from(keys.len() - 1).unwrap_or(u32::MAX))

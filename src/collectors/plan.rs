@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rscaler_raft::model::{Counter, CounterSource, Kind, Name, PeerId, Value};
+use rscaler_raft::model::{Counter, CounterSource, JmxCounter, Kind, Name, Node, PeerId, Value};
 use rscaler_raft::state::State;
 
 use super::parse;
@@ -26,12 +26,27 @@ pub(super) struct Job {
     origin: (u64, u64),
     pub(super) interval: Duration,
     pub(super) timeout: Duration,
+    pub(super) work: Work,
+}
+
+/// What a reading takes.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A script on the node.
+    Ssh(Check),
+    /// An attribute of each of its JVMs.
+    Jmx(JmxCounter),
+}
+
+/// A script and how its output is read.
+#[derive(Debug)]
+pub(super) struct Check {
     pub(super) script: Value,
     parse: rscaler_raft::model::Parse,
     form: OnceLock<Result<parse::Parse, String>>,
 }
 
-impl Job {
+impl Check {
     /// How the output is read; a pattern is compiled once.
     ///
     /// # Errors
@@ -49,6 +64,24 @@ impl Job {
             })
         };
         self.form.get_or_init(make).as_ref().map_err(String::as_str)
+    }
+}
+
+impl Job {
+    /// What gives its readings their moments: those of a node's JVMs are due together, so that they are asked for together.
+    pub(super) fn rhythm(&self) -> &str {
+        match &self.work {
+            Work::Ssh(_) => self.counter.as_str(),
+            Work::Jmx(_) => "jmx",
+        }
+    }
+
+    /// Whether it can be read on a node like this at all.
+    fn fits(&self, node: &Node) -> bool {
+        match &self.work {
+            Work::Ssh(_) => node.ssh_profile.is_some() || node.jvms.is_empty(),
+            Work::Jmx(_) => !node.jvms.is_empty(),
+        }
     }
 
     /// Whether `other` is the same version of the same counter.
@@ -80,7 +113,8 @@ impl Planner {
                 let jobs = self.jobs_of(state, &node.cluster);
                 by_cluster.insert(node.cluster.clone(), jobs);
             }
-            let jobs = by_cluster.get(&node.cluster).cloned().unwrap_or_default();
+            let mut jobs = by_cluster.get(&node.cluster).cloned().unwrap_or_default();
+            jobs.retain(|_, job| job.fits(node));
             plans.insert(name, NodePlan { epoch: assignment.epoch, jobs });
         }
         plans
@@ -90,7 +124,8 @@ impl Planner {
     pub(super) fn one(&mut self, state: &State, local: PeerId, name: &Name) -> Option<NodePlan> {
         let assignment = state.assignment(name).filter(|assignment| assignment.peer == local)?;
         let node = state.node(name)?;
-        let jobs = self.jobs_of(state, &node.cluster);
+        let mut jobs = self.jobs_of(state, &node.cluster);
+        jobs.retain(|_, job| job.fits(node));
         Some(NodePlan { epoch: assignment.epoch, jobs })
     }
 
@@ -106,20 +141,26 @@ impl Planner {
     }
 
     fn job(&mut self, name: &Name, counter: &Counter, origin: (u64, u64)) -> Option<Arc<Job>> {
-        let CounterSource::Ssh(ssh) = &counter.source else { return None };
         if let Some(job) = self.jobs.get(name)
             && job.origin == origin
         {
             return Some(Arc::clone(job));
         }
+        let work = match &counter.source {
+            CounterSource::Ssh(ssh) => Work::Ssh(Check {
+                script: ssh.script.clone(),
+                parse: ssh.parse.clone(),
+                form: OnceLock::new(),
+            }),
+            CounterSource::Jmx(jmx) => Work::Jmx(jmx.clone()),
+            CounterSource::Push => return None,
+        };
         let job = Arc::new(Job {
             counter: name.clone(),
             origin,
             interval: counter.interval,
             timeout: counter.timeout,
-            script: ssh.script.clone(),
-            parse: ssh.parse.clone(),
-            form: OnceLock::new(),
+            work,
         });
         self.jobs.insert(name.clone(), Arc::clone(&job));
         Some(job)

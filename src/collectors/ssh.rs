@@ -1,4 +1,4 @@
-//! One reading of one counter over SSH.
+//! One reading of one counter: over SSH here, of JVMs by [`JmxReader`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,10 @@ use rscaler_raft::model::{CheckOutput, FailureKind, Name, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::parse::{self, ParseError, Parsed, Reading, Warnings};
-use super::plan::Job;
+use super::jmx::{JmxReader, Rates};
+use super::outcome::{Failure, Outcome};
+use super::parse::{self, ParseError, Parsed, Warnings};
+use super::plan::{Check, Job, Work};
 use crate::inventory::{self, Targets};
 use crate::ssh::{self, CheckEnd, CheckLimits, Error, HostKeyError, Pool, Urgency};
 
@@ -27,35 +29,7 @@ pub(super) struct Reader {
     pub(super) handle: Handle,
     pub(super) targets: Arc<Targets>,
     pub(super) pool: Pool,
-}
-
-/// Why a reading yielded nothing.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Failure {
-    pub(super) kind: FailureKind,
-    pub(super) reason: String,
-}
-
-/// What a reading yielded.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) result: Result<Vec<Reading>, Failure>,
-    /// What of the output could not be read, where a part could.
-    pub(super) warning: Option<String>,
-    /// What the script printed, if it ran.
-    pub(super) output: Option<CheckOutput>,
-}
-
-impl Outcome {
-    pub(super) fn failed(failure: Failure) -> Outcome {
-        Outcome { result: Err(failure), warning: None, output: None }
-    }
-}
-
-impl Failure {
-    fn new(kind: FailureKind, reason: impl Into<String>) -> Failure {
-        Failure { kind, reason: reason.into() }
-    }
+    pub(super) jmx: JmxReader,
 }
 
 impl Reader {
@@ -68,9 +42,15 @@ impl Reader {
         job: &Job,
         tick: Timestamp,
         turns: &Semaphore,
+        rates: &Rates,
     ) -> Option<Outcome> {
-        match self.run(node, job, turns).await {
-            Ok(output) => Some(judge(job, tick, output).await),
+        let check = match &job.work {
+            Work::Ssh(check) => check,
+            // Without a turn: what waits for the same JVM goes in one question.
+            Work::Jmx(counter) => return Some(self.jmx.read(node, counter, rates, job.timeout).await),
+        };
+        match self.run(node, job, check, turns).await {
+            Ok(output) => Some(judge(job, check, tick, output).await),
             Err(Some(failure)) => Some(Outcome::failed(failure)),
             Err(None) => None,
         }
@@ -81,10 +61,11 @@ impl Reader {
         &self,
         node: &Name,
         job: &Job,
+        check: &Check,
         turns: &Semaphore,
     ) -> Result<ssh::CheckOutput, Option<Failure>> {
         let configuration = |reason: String| Some(Failure::new(FailureKind::Configuration, reason));
-        if let Err(reason) = job.form() {
+        if let Err(reason) = check.form() {
             return Err(configuration(reason.to_string()));
         }
         let endpoint = self.targets.endpoint(node).map_err(|error| configuration(error.to_string()))?;
@@ -101,7 +82,8 @@ impl Reader {
             let reason = format!("other readings of this node kept it waiting for {:?}", job.timeout);
             return Err(Some(Failure::new(FailureKind::TimedOut, reason)));
         };
-        let script = inventory::text(&self.handle, &job.script).map_err(|e| configuration(e.to_string()))?;
+        let script =
+            inventory::text(&self.handle, &check.script).map_err(|e| configuration(e.to_string()))?;
         let limits = CheckLimits { kept_bytes: OUTPUT_BYTES_MAX, output_bytes_max: FLOOD_BYTES_MAX };
         connection.run_check(&script, job.timeout, limits).await.map_err(|error| match error {
             Error::Timeout { .. } => Some(Failure::new(FailureKind::TimedOut, error.to_string())),
@@ -124,7 +106,7 @@ fn unreachable(error: &Error) -> Option<Failure> {
     Some(Failure::new(kind, error.to_string()))
 }
 
-async fn judge(job: &Job, tick: Timestamp, output: ssh::CheckOutput) -> Outcome {
+async fn judge(job: &Job, check: &Check, tick: Timestamp, output: ssh::CheckOutput) -> Outcome {
     let exit_code = match output.end {
         CheckEnd::Exited(code) => Some(code),
         CheckEnd::TimedOut | CheckEnd::TooMuchOutput => None,
@@ -150,14 +132,19 @@ async fn judge(job: &Job, tick: Timestamp, output: ssh::CheckOutput) -> Outcome 
             FailureKind::TooMuchOutput,
             format!("the script printed more than {} KiB", OUTPUT_BYTES_MAX >> 10),
         )),
-        CheckEnd::Exited(_) => read_output(job, output, exit_code).await,
+        CheckEnd::Exited(_) => read_output(check, output, exit_code).await,
     };
     let warning = result.as_ref().ok().and_then(|parsed| warning(&parsed.warnings));
-    Outcome { result: result.map(|parsed| parsed.readings), warning, output: Some(shown) }
+    let result = result.map(|parsed| parsed.readings.into_iter().map(Into::into).collect());
+    Outcome { result, warning, output: Some(shown) }
 }
 
-async fn read_output(job: &Job, output: ssh::CheckOutput, exit_code: Option<i32>) -> Result<Parsed, Failure> {
-    let form = match job.form() {
+async fn read_output(
+    check: &Check,
+    output: ssh::CheckOutput,
+    exit_code: Option<i32>,
+) -> Result<Parsed, Failure> {
+    let form = match check.form() {
         Ok(form) => form.clone(),
         Err(reason) => return Err(Failure::new(FailureKind::Configuration, reason)),
     };
@@ -206,9 +193,10 @@ pub(super) async fn read_bounded(
     job: &Job,
     tick: Timestamp,
     turns: &Semaphore,
+    rates: &Rates,
 ) -> (Option<Outcome>, Duration) {
     let begun = Instant::now();
-    let read = timeout(longest(job), reader.read(node, job, tick, turns)).await;
+    let read = timeout(longest(job), reader.read(node, job, tick, turns, rates)).await;
     let outcome = read.unwrap_or_else(|_| {
         let reason = format!("nothing was heard of it for {:?}", longest(job));
         Some(Outcome::failed(Failure::new(FailureKind::TimedOut, reason)))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rscaler_raft::command::CheckReport;
 use rscaler_raft::model::{CheckOutput, FailureKind, Name, Timestamp};
 
-use super::ssh::Outcome;
+use super::outcome::Outcome;
 
 /// A failure whose text changes is told at most this often.
 const REASON_EVERY: Duration = Duration::from_secs(10);
@@ -138,8 +138,7 @@ pub(super) fn join(earlier: CheckReport, later: CheckReport) -> CheckReport {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::parse::Reading;
-    use super::super::ssh::Failure;
+    use super::super::outcome::{Failure, Measured};
     use super::*;
 
     fn counter() -> Name {
@@ -152,7 +151,7 @@ mod tests {
     }
 
     fn well(stdout: &str) -> Outcome {
-        let result = Ok(vec![Reading { instance: None, value: 1.0 }]);
+        let result = Ok(vec![Measured { jvm: None, instance: None, value: 1.0 }]);
         Outcome { result, warning: None, output: Some(output(stdout)) }
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Config, ENV_PREFIX, Flags, SETTINGS, Start, TlsFiles};
+use crate::jvm::{JavaChoice, libjvm};
 use crate::ssh::Secret;
 use crate::telemetry::{self, LogFormat};
 
@@ -156,6 +157,7 @@ impl Layers {
                 *time = given;
             }
         }
+        let java = self.parse("java_home", java).unwrap_or_default();
         if !self.mistakes.is_empty() {
             return Err(Mistakes(self.mistakes));
         }
@@ -175,6 +177,7 @@ impl Layers {
             grace,
             requests_per_second: requests_per_second.unwrap_or(500),
             ssh,
+            java,
         })
     }
 
@@ -265,6 +268,18 @@ fn nearest(name: &str) -> Option<&'static str> {
             || (common * 10 >= known.len() * 9 && known.len().abs_diff(name.len()) <= 2)
     };
     SETTINGS.iter().map(|(known, _)| *known).find(|known| same(known))
+}
+
+/// `none`, or a directory with a Java runtime.
+fn java(text: &str) -> Result<JavaChoice, String> {
+    if text == "none" {
+        return Ok(JavaChoice::None);
+    }
+    let choice = JavaChoice::Home(PathBuf::from(text));
+    match libjvm(&choice) {
+        Some(_) => Ok(choice),
+        None => Err(format!("there is no Java runtime in `{text}`: no lib/server/libjvm.so")),
+    }
 }
 
 fn socket_addr(text: &str) -> Result<SocketAddr, String> {

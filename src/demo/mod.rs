@@ -23,6 +23,7 @@ mod run;
 
 mod control;
 mod directory;
+mod jvm;
 mod registry;
 
 mod peers;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::control::{Answer, Asked, Control, HostStatus, PeerStatus, Request, Status};
 use super::directory::{Directory, Record, remove_left};
 use super::hosts::{Fleet, SimulatedHost};
+use super::jvm::{self, DemoJvm};
 use super::peers::{
     Peer, Peers, Start, choose_addresses, end_of_log, how_it_ended, read_token, taken_address,
 };
@@ -140,6 +141,8 @@ impl Signals {
 struct Demo {
     peers: Peers,
     fleet: Fleet,
+    /// A JVM on the first host, where there is Java.
+    jvm: Option<DemoJvm>,
     control: Control,
     listed: Listed,
     registry: Registry,
@@ -169,9 +172,11 @@ impl Demo {
         // A node whose host is not there would only be trouble.
         let count = options.nodes.max(record.hosts.len());
         let fleet = Fleet::start(directory.path(), &seed::host_names(count), key.public_key()).await?;
+        let jvm = DemoJvm::start(&program).await;
         Ok(Demo {
             peers,
             fleet,
+            jvm,
             control,
             listed,
             registry,
@@ -207,7 +212,13 @@ impl Demo {
             pid: std::process::id(),
         })?;
         let program = welcome::program_to_name(&self.program);
-        let text = welcome::text(&self.status(), program.as_deref(), self.directory.is_temporary(), others);
+        let text = welcome::text(
+            &self.status(),
+            program.as_deref(),
+            self.directory.is_temporary(),
+            others,
+            self.jvm.is_some(),
+        );
         screen.print(&text)?;
         let watch = Watch::start(viewer, self.fleet.hosts().len());
         self.tell(watch, screen).await
@@ -329,11 +340,24 @@ impl Demo {
                     Err(error) => return Err(error.into()),
                 }
             }
+            if let Some(jvm) = &self.jvm {
+                match client.patch(Kind::JvmProfile, jvm::PROFILE, &jvm.moved(), None).await {
+                    Ok(_) => (),
+                    // Deleted, or there was no Java when the demo began.
+                    Err(error) if error.status() == Some(404) => (),
+                    Err(error) => return Err(error.into()),
+                }
+            }
             if !new.is_empty() {
                 apply(seed::nodes(&new)?).await?;
             }
         } else {
             apply(seed::all(&self.key, hosts)?).await?;
+            if let Some(jvm) = &self.jvm {
+                apply(seed::documents(&jvm.documents())?).await?;
+                let jvms = serde_json::json!({"jvms": [jvm::PROFILE]});
+                client.patch(Kind::Node, &hosts[0].name, &jvms, None).await?;
+            }
         }
         let names: Vec<_> = hosts.iter().map(|host| host.name.clone()).collect();
         if self.record.hosts != names {

@@ -41,6 +41,11 @@ pub(super) fn nodes(hosts: &[SimulatedHost]) -> anyhow::Result<String> {
     Ok(nodes.join("---\n"))
 }
 
+/// Documents as YAML.
+pub(super) fn documents(documents: &[Value]) -> anyhow::Result<String> {
+    Ok(documents.iter().map(yaml).collect::<anyhow::Result<Vec<_>>>()?.join("---\n"))
+}
+
 /// What of a node is another at each start of its host.
 pub(super) fn moved(host: &SimulatedHost) -> Value {
     json!({"hostname": host.addr.ip().to_string(), "port": host.addr.port()})
@@ -74,7 +79,7 @@ mod tests {
     use crate::collectors::parse::{Output, Parse, parse};
     use crate::demo::hosts::Fleet;
 
-    fn documents(text: &str) -> Vec<Value> {
+    fn parsed(text: &str) -> Vec<Value> {
         let documents = serde_norway::Deserializer::from_str(text);
         documents.map(|document| Value::deserialize(document).unwrap()).collect()
     }
@@ -110,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn all_documents_are_there_and_refer_to_each_other() {
         let (_dir, key, fleet) = world(3).await;
-        let documents = documents(&all(&key, fleet.hosts()).unwrap());
+        let documents = parsed(&all(&key, fleet.hosts()).unwrap());
         let names = |kind| -> BTreeSet<&str> {
             of_kind(&documents, kind).iter().map(|document| document["name"].as_str().unwrap()).collect()
         };
@@ -143,7 +148,7 @@ mod tests {
             }
         }
         let (_dir, key, fleet) = world(2).await;
-        for document in documents(&all(&key, fleet.hosts()).unwrap()) {
+        for document in parsed(&all(&key, fleet.hosts()).unwrap()) {
             match document["kind"].as_str().unwrap() {
                 "secret" => check::<api::Secret>(&document),
                 "ssh-profile" => check::<api::SshProfile>(&document),
@@ -164,7 +169,7 @@ mod tests {
         let home = fleet.hosts()[0].home.clone();
         let path = format!("{}:/usr/bin:/bin", home.join("bin").display());
         let mut forms = BTreeSet::new();
-        for counter in of_kind(&documents(&all(&key, fleet.hosts()).unwrap()), "counter") {
+        for counter in of_kind(&parsed(&all(&key, fleet.hosts()).unwrap()), "counter") {
             let form = form(counter);
             forms.insert(form.name());
             let mut sh = Command::new("/bin/sh");

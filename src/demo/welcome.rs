@@ -4,13 +4,20 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::control::Status;
+use super::jvm::PROFILE;
 use super::seed::{CLUSTER, LOAD, TRIGGER};
 
 /// The width of a command, up to its explanation.
 const WIDTH: usize = 42;
 
 /// The text. `program` is how this program is called where the `PATH` does not find it.
-pub(super) fn text(status: &Status, program: Option<&Path>, temporary: bool, needs_dir: bool) -> String {
+pub(super) fn text(
+    status: &Status,
+    program: Option<&Path>,
+    temporary: bool,
+    needs_dir: bool,
+    has_jvm: bool,
+) -> String {
     let mut text = String::from("\n");
     let urls: Vec<_> = status.peers.iter().map(|peer| peer.api.as_str()).collect();
     for peer in &status.peers {
@@ -44,12 +51,25 @@ pub(super) fn text(status: &Status, program: Option<&Path>, temporary: bool, nee
     hint(format!("rscaler demo {dir}load {host} 0.9"), &format!("half a minute later {TRIGGER} fires"));
     hint(format!("rscaler trigger show {TRIGGER}"), "ok, pending, firing, and why");
     hint("rscaler runs list".to_owned(), "what followed, from any peer");
+    if has_jvm {
+        hint(format!("rscaler jmx browse {host}/{PROFILE} 'demo:*'"), "what a JVM offers, over JMX");
+        hint(
+            format!("rscaler run --node {host} --action rush"),
+            "an operation of it; `rscaler query orders` shows",
+        );
+    }
     if status.peers.len() >= 3
         && let Some(leader) = status.peers.iter().find(|peer| peer.leads)
         && let Some(pid) = leader.pid
     {
         hint(format!("kill -9 {pid}"), &format!("{} leads; nothing stops without it", leader.name));
         hint(format!("rscaler demo {dir}restart {}", leader.name), "it catches up and takes work again");
+    }
+    if !has_jvm {
+        say(
+            &mut text,
+            "\nNo Java is installed here: with `apt install default-jre-headless` the demo watches a JVM, too.",
+        );
     }
     say(&mut text, "\nCtrl-C ends everything. What happens:\n");
     text
@@ -105,13 +125,14 @@ mod tests {
 
     #[test]
     fn the_commands_can_be_pasted() {
-        let text = text(&status(3), Some("/opt/r s/rscaler".as_ref()), true, false);
+        let text = text(&status(3), Some("/opt/r s/rscaler".as_ref()), true, false, true);
         for line in [
             "  p2   http://127.0.0.1:7402   process 102, leads",
             "  alias rscaler='/opt/r s/rscaler'",
             "  export RSCALER_API=http://127.0.0.1:7401,http://127.0.0.1:7402,http://127.0.0.1:7403",
             "  export RSCALER_TOKEN=$(cat '/tmp/my demo/admin.token')",
             "  rscaler demo load web01 0.9                # half a minute later web-busy fires",
+            "  rscaler jmx browse web01/shop 'demo:*'     # what a JVM offers, over JMX",
             "  kill -9 102                                # p2 leads; nothing stops without it",
             "  rscaler demo restart p2                    # it catches up and takes work again",
         ] {
@@ -121,10 +142,11 @@ mod tests {
 
     #[test]
     fn what_can_not_be_done_is_not_said() {
-        let alone = text(&status(1), None, false, false);
+        let alone = text(&status(1), None, false, false, false);
+        assert!(alone.contains("apt install") && !alone.contains("jmx browse"), "{alone}");
         assert!(!alone.contains("kill -9") && !alone.contains("alias"), "{alone}");
         assert!(alone.contains("(kept)"));
-        let several = text(&status(3), None, false, true);
+        let several = text(&status(3), None, false, true, false);
         assert!(several.contains("rscaler demo --dir '/tmp/my demo' load web01 0.9"), "{several}");
     }
 }

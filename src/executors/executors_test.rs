@@ -24,7 +24,11 @@ fn dispatcher(world: &World) -> Dispatcher {
     Dispatcher::new(
         world.handle.clone(),
         world.lease.clone(),
-        Executors { command: Arc::new(executor), pause: Arc::new(PauseExecutor) },
+        Executors {
+            command: Arc::new(executor),
+            pause: Arc::new(PauseExecutor),
+            jmx: Arc::new(PauseExecutor),
+        },
         &Options { tasks_max: 8 },
         Arc::clone(&world.metrics),
     )

@@ -16,6 +16,7 @@
 mod attempt;
 pub mod command;
 mod dispatch;
+mod jmx;
 mod output;
 mod pause;
 mod report;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use dispatch::{Dispatcher, Options};
+pub use jmx::JmxExecutor;
 pub use output::Output;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use output::fuzz_output;
@@ -63,6 +65,8 @@ pub struct Executors {
     pub command: Arc<dyn Executor>,
     /// For [`ActionKind::Pause`].
     pub pause: Arc<dyn Executor>,
+    /// For [`ActionKind::JmxInvoke`].
+    pub jmx: Arc<dyn Executor>,
 }
 
 impl Executors {
@@ -70,6 +74,7 @@ impl Executors {
         match action.kind {
             ActionKind::Command(_) => Arc::clone(&self.command),
             ActionKind::Pause(_) => Arc::clone(&self.pause),
+            ActionKind::JmxInvoke(_) => Arc::clone(&self.jmx),
         }
     }
 }

@@ -26,8 +26,9 @@ use self::session::Session;
 use self::shutdown::Stops;
 use crate::collectors::{self, Collectors};
 use crate::executors::command::CommandExecutor;
-use crate::executors::{self, Dispatcher, Executors, PauseExecutor};
-use crate::inventory::{ReplicatedHostKeys, Targets};
+use crate::executors::{self, Dispatcher, Executors, JmxExecutor, PauseExecutor};
+use crate::inventory::{JvmAnswerer, JvmTargets, ReplicatedHostKeys, Targets};
+use crate::jvm::{self, Jvms};
 use crate::lease;
 use crate::metrics::Metrics;
 use crate::scheduler;
@@ -79,6 +80,8 @@ pub struct Options {
     pub collectors: collectors::Options,
     /// Bounds of connections.
     pub ssh: ssh::Options,
+    /// Which Java speaks to JVMs.
+    pub java: jvm::Options,
 }
 
 impl Options {
@@ -91,6 +94,7 @@ impl Options {
             grace: Duration::from_secs(30),
             collectors: collectors::Options::default(),
             ssh: ssh::Options::default(),
+            java: jvm::Options::new(&jvm::JavaChoice::Any),
         }
     }
 }
@@ -139,10 +143,19 @@ impl Running {
         let targets = Arc::new(Targets::new(handle.clone()));
         let mut services = Services::default();
 
+        let (java, java_loop) = jvm::java(options.java);
+        let has_java = java.has_java();
+        services.start_plain("java", java_loop.run());
+        let jvms = Arc::new(Jvms::new(java, pool.clone()));
+        let jvm_targets = Arc::new(JvmTargets::new(handle.clone(), Arc::clone(&targets)));
+        handle.answer_with(JvmAnswerer::new(Arc::clone(&jvm_targets), Arc::clone(&jvms)));
+        let kept = Arc::clone(&jvms);
+        services.start_plain("jvms", async move { kept.run().await });
+
         services.start("api", api.serve(stops.requests.clone()));
 
         let capabilities = Capabilities {
-            work: ["ssh".to_string()].into(),
+            work: ["ssh"].into_iter().chain(has_java.then_some("jmx")).map(str::to_string).collect(),
             tasks_max: options.tasks_max,
             version: env!("CARGO_PKG_VERSION").to_string(),
         };
@@ -159,17 +172,19 @@ impl Running {
             lease.clone(),
             Arc::clone(&targets),
             pool.clone(),
+            (Arc::clone(&jvm_targets), Arc::clone(&jvms)),
             options.collectors,
             Arc::clone(&metrics),
         );
         services.start_plain("collectors", collectors.run(stops.collection.clone()));
 
         let command = Arc::new(CommandExecutor::new(handle.clone(), targets, pool.clone()));
+        let jmx = Arc::new(JmxExecutor::new(handle.clone(), jvm_targets, jvms));
         let bounds = executors::Options { tasks_max: options.tasks_max };
         let dispatcher = Dispatcher::new(
             handle.clone(),
             lease,
-            Executors { command, pause: Arc::new(PauseExecutor) },
+            Executors { command, pause: Arc::new(PauseExecutor), jmx },
             &bounds,
             Arc::clone(&metrics),
         );

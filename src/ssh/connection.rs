@@ -121,7 +121,10 @@ impl Connection {
     }
 
     /// Opens a TCP stream from the node to somewhere else.
-    pub(super) async fn open_tcp(
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn open_tcp(
         &self,
         host: &str,
         port: u16,

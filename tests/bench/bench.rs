@@ -8,6 +8,9 @@
 #[path = "../cluster/hosts.rs"]
 #[allow(dead_code)]
 mod hosts;
+#[path = "../cluster/jvms.rs"]
+#[allow(dead_code)]
+mod jvms;
 #[path = "../cluster/plane.rs"]
 #[allow(dead_code)]
 mod plane;
@@ -19,6 +22,7 @@ mod fanout;
 mod fleet_data;
 mod http;
 mod ingest;
+mod jmx;
 mod process;
 mod reaction;
 mod size;
@@ -31,11 +35,12 @@ mod writes;
 use table::Table;
 
 /// What can be measured, in the order of the table.
-const ROWS: [(&str, &str); 8] = [
+const ROWS: [(&str, &str); 9] = [
     ("A", "small replicated writes"),
     ("failover", "kill -9 of the leader to the next acknowledged write"),
     ("steady", "idle, and with every core busy: 10 minutes"),
     ("B", "samples: ingest, disk, queries"),
+    ("D", "attributes of JVMs"),
     ("E", "a command on many hosts"),
     ("F", "tasks"),
     ("H", "from a sample to the command it sets off"),
@@ -130,6 +135,9 @@ async fn main() {
     }
     if asked.wants("B") {
         ingest::measure(&asked, &mut table).await;
+    }
+    if asked.wants("D") {
+        jmx::measure(&asked, &mut table).await;
     }
     if asked.wants("E") {
         fanout::measure(&asked, &mut table).await;

@@ -12,6 +12,8 @@ mod first_path;
 mod format;
 mod hostile;
 mod hosts;
+mod jmx;
+mod jvms;
 mod membership;
 mod plane;
 mod ports;

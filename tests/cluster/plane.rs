@@ -21,6 +21,8 @@ pub(crate) struct Plane {
     pub(crate) peers: Vec<Peer>,
     dir: tempfile::TempDir,
     pub(crate) token: String,
+    /// What peers that are started are told by their environment.
+    pub(crate) environment: Vec<(String, String)>,
     http: reqwest::Client,
 }
 
@@ -30,15 +32,23 @@ pub(crate) struct Peer {
     pub(crate) data: PathBuf,
     pub(crate) api: String,
     peer_addr: String,
+    environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
 impl Plane {
     /// Starts a control plane of `count` peers and waits until all vote.
     pub(crate) async fn start(count: usize) -> Plane {
+        Plane::start_with(count, &[]).await
+    }
+
+    /// The same with more in the peers' environment.
+    pub(crate) async fn start_with(count: usize, environment: &[(&str, &str)]) -> Plane {
         let dir = tempfile::tempdir().unwrap();
         let http = http();
-        let mut plane = Plane { dir, peers: Vec::new(), token: String::new(), http };
+        let environment =
+            environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let mut plane = Plane { dir, peers: Vec::new(), token: String::new(), environment, http };
         let mut first = plane.new_peer();
         first.spawn(&["--bootstrap"]);
         plane.peers.push(first);
@@ -55,7 +65,8 @@ impl Plane {
     fn new_peer(&self) -> Peer {
         let name = format!("p{}", self.peers.len() + 1);
         let data = self.dir.path().join(&name);
-        Peer { name, data, api: free_address(), peer_addr: free_address(), process: None }
+        let environment = self.environment.clone();
+        Peer { name, data, api: free_address(), peer_addr: free_address(), environment, process: None }
     }
 
     /// Starts one more peer with a fresh token and waits until it is ready; gives its place.
@@ -81,7 +92,7 @@ impl Plane {
         let dir = tempfile::tempdir().unwrap();
         fill(dir.path());
         let http = http();
-        let mut plane = Plane { dir, peers: Vec::new(), token: String::new(), http };
+        let mut plane = Plane { dir, peers: Vec::new(), token: String::new(), environment: Vec::new(), http };
         let mut peer = plane.new_peer();
         plane.token = std::fs::read_to_string(peer.data.join("admin.token")).unwrap().trim().to_string();
         peer.spawn(&[]);
@@ -93,7 +104,13 @@ impl Plane {
     /// Starts a control plane of one peer from a backup of another; its tokens are that one's.
     pub(crate) async fn restore(from: &Plane, file: &Path) -> Plane {
         let dir = tempfile::tempdir().unwrap();
-        let mut plane = Plane { dir, peers: Vec::new(), token: from.token.clone(), http: from.http.clone() };
+        let mut plane = Plane {
+            dir,
+            peers: Vec::new(),
+            token: from.token.clone(),
+            environment: Vec::new(),
+            http: from.http.clone(),
+        };
         let mut peer = plane.new_peer();
         let keyring = from.peers[0].data.join("keyring");
         let restored = Command::new(binary())
@@ -279,6 +296,7 @@ impl Peer {
             .args(["--api", &self.api, "--peer", &self.peer_addr, "--name", &self.name])
             .args(more)
             .env("RSCALER_SERVER_LOG", std::env::var("RSCALER_SERVER_LOG").unwrap_or("info".to_string()))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

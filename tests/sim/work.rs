@@ -50,7 +50,7 @@ pub(crate) fn start(handle: &Handle, ledger: &Arc<Ledger>) -> Stops {
     let dispatcher = Dispatcher::new(
         handle.clone(),
         lease,
-        Executors { command, pause: Arc::new(PauseExecutor) },
+        Executors { command, pause: Arc::new(PauseExecutor), jmx: Arc::new(PauseExecutor) },
         &bounds,
         metrics,
     );

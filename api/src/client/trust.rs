@@ -49,7 +49,11 @@ pub fn parse_fingerprint(text: &str) -> Option<[u8; 32]> {
 }
 
 impl Trust {
-    pub(super) fn client_config(&self) -> Result<ClientConfig, Error> {
+    /// Settings of a TLS client that trusts so.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for certificates that are none.
+    pub fn client_config(&self) -> Result<ClientConfig, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()

@@ -6,6 +6,7 @@
 //! | `files` | `GET /api/v1/files/{name}/versions`, `GET PUT /api/v1/files/{name}/content` |
 //! | `puts` | `POST /api/v1/puts`: contents of files, one after the other |
 //! | `nodes` | `GET PUT DELETE /api/v1/nodes/{name}/host-keys`, `GET /api/v1/nodes/{name}/checks`, `GET /api/v1/checks` |
+//! | `jvms` | `GET /api/v1/nodes/{name}/jvms/{jvm}/mbeans` |
 //! | `samples` | `GET /api/v1/series`, `GET /api/v1/clusters/{name}/counters/{counter}/samples` and of nodes and JVMs |
 //! | `push` | `POST /api/v1/samples` |
 //! | `act` | `POST /api/v1/clusters/{name}/run`, `/nodes/{name}/run` |
@@ -31,6 +32,7 @@ mod docs;
 mod events;
 mod files;
 mod health;
+mod jvms;
 mod login;
 mod nodes;
 mod output;
@@ -67,6 +69,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         files::endpoints(),
         puts::endpoints(),
         nodes::endpoints(),
+        jvms::endpoints(),
         act::endpoints(),
         samples::endpoints(),
         runs::endpoints(),

@@ -108,7 +108,7 @@ async fn checks(request: Request) -> Answer {
         let collector = collector(state, &name);
         let mut checks: std::collections::BTreeMap<Name, Check> = state
             .counters_of(&node.cluster)
-            .filter(|(_, counter)| matches!(counter.source, CounterSource::Ssh(_)))
+            .filter(|(_, counter)| is_read(&counter.source, !node.jvms.is_empty()))
             .map(|(counter, _)| (counter.clone(), Check::unknown(name.clone(), counter.clone(), collector)))
             .collect();
         for (counter, status) in state.checks_of(&name) {
@@ -118,6 +118,15 @@ async fn checks(request: Request) -> Answer {
         checks.into_values().collect()
     });
     reply::paged(query, items)
+}
+
+/// Whether a counter is read on a node, with or without JVMs.
+fn is_read(source: &CounterSource, has_jvms: bool) -> bool {
+    match source {
+        CounterSource::Ssh(_) => true,
+        CounterSource::Jmx(_) => has_jvms,
+        CounterSource::Push => false,
+    }
 }
 
 type Row = (Name, Name, Arc<CheckStatus>);

@@ -117,6 +117,7 @@ async fn list(request: Request) -> Answer {
                 tasks: tasks.get(&id).copied().unwrap_or(0),
                 nodes: nodes.get(&id).copied().unwrap_or(0),
                 alive: session.is_some(),
+                jmx: session.is_some_and(|session| session.capabilities.work.contains("jmx")),
                 joined: peer.joined.into(),
             }
         };

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use rscaler_raft::model::{self, ActionKind, CommandAction, Kind, PauseAction, Spread};
+use rscaler_raft::model::{
+    self, ActionKind, CommandAction, JmxInvokeAction, Kind, Name, PauseAction, Spread,
+};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::RefOr;
@@ -24,7 +26,23 @@ pub struct Action {
     /// `pause` only: how long, up to 12 h; no time at all where absent.
     #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Span>,
-    /// `command` only: `$1`, `$2`, ...: passed as data, never spliced into a shell line.
+    /// `jmx-invoke` only: the JVM profile of the node's JVM; its only one where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub jvm: Option<Name>,
+    /// `jmx-invoke` only: the MBean's object name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "java.lang:type=Memory")]
+    pub mbean: Option<String>,
+    /// `jmx-invoke` only: the operation's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "gc")]
+    pub operation: Option<String>,
+    /// `jmx-invoke` only: types of the arguments as Java names them (`int`, `java.lang.String`); needed where operations of one name and as
+    /// many arguments differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signature: Vec<String>,
+    /// `command`: `$1`, `$2`, ...: passed as data, never spliced into a shell line. `jmx-invoke`: the operation's arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<Text>,
     /// `command` only: added to the environment.
@@ -74,6 +92,8 @@ pub enum ActionType {
     /// Waits, on no node: for what was started to settle, or for no time, as a mark that a run has come so far. One task,
     /// whatever the step's target.
     Pause,
+    /// Invokes an operation of an MBean of a node's JVM; its result is the task's output.
+    JmxInvoke,
 }
 
 /// When a task that ended badly is tried again.
@@ -188,7 +208,31 @@ impl TryFrom<Action> for model::Action {
         let mut timeout: Duration = action.timeout.into();
         let mut again_when_lost =
             action.on_executor_loss == ExecutorLoss::Retry || action.retry.on.contains(&RetryOn::Lost);
+        if action.kind != ActionType::JmxInvoke {
+            let other = "only an action of type jmx-invoke has this";
+            refuse(action.jvm.is_some(), "/jvm", other);
+            refuse(action.mbean.is_some(), "/mbean", other);
+            refuse(action.operation.is_some(), "/operation", other);
+            refuse(!action.signature.is_empty(), "/signature", other);
+        }
         let kind = match action.kind {
+            ActionType::JmxInvoke => {
+                let none = "an operation is not a script";
+                refuse(action.script.is_some(), "/script", none);
+                refuse(!action.env.is_empty(), "/env", none);
+                refuse(action.stdin.is_some(), "/stdin", none);
+                refuse(action.sudo, "/sudo", none);
+                refuse(action.time.is_some(), "/for", "only a pause lasts for a given time");
+                refuse(action.mbean.is_none(), "/mbean", "an action of type jmx-invoke needs it");
+                refuse(action.operation.is_none(), "/operation", "an action of type jmx-invoke needs it");
+                ActionKind::JmxInvoke(JmxInvokeAction {
+                    jvm: action.jvm,
+                    mbean: action.mbean.unwrap_or_default(),
+                    operation: action.operation.unwrap_or_default(),
+                    args: action.args.into_iter().map(Into::into).collect(),
+                    signature: action.signature,
+                })
+            }
             ActionType::Command => {
                 refuse(
                     action.script.is_none(),
@@ -247,6 +291,16 @@ impl From<&model::Action> for Action {
         let (kind, command, time) = match &action.kind {
             ActionKind::Command(command) => (ActionType::Command, Some(command), None),
             ActionKind::Pause(pause) => (ActionType::Pause, None, Some(pause.time.into())),
+            ActionKind::JmxInvoke(_) => (ActionType::JmxInvoke, None, None),
+        };
+        let invoke = match &action.kind {
+            ActionKind::JmxInvoke(invoke) => Some(invoke),
+            _ => None,
+        };
+        let given = match (command, invoke) {
+            (Some(command), _) => command.args.as_slice(),
+            (None, Some(invoke)) => invoke.args.as_slice(),
+            (None, None) => &[],
         };
         let on = |on: &model::RetryOn| match on {
             model::RetryOn::Failed => RetryOn::Failed,
@@ -257,7 +311,11 @@ impl From<&model::Action> for Action {
             kind,
             script: command.map(|command| (&command.script).into()),
             time,
-            args: command.iter().flat_map(|command| &command.args).map(Into::into).collect(),
+            jvm: invoke.and_then(|invoke| invoke.jvm.clone()),
+            mbean: invoke.map(|invoke| invoke.mbean.clone()),
+            operation: invoke.map(|invoke| invoke.operation.clone()),
+            signature: invoke.map(|invoke| invoke.signature.clone()).unwrap_or_default(),
+            args: given.iter().map(Into::into).collect(),
             env: command
                 .iter()
                 .flat_map(|command| &command.env)

@@ -35,7 +35,8 @@ pub struct Check {
 /// Why a reading yielded nothing.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CheckFailure {
-    /// `unreachable`, `host-key`, `authentication`, `timed-out`, `exit`, `parse`, `too-much-output`, `configuration`.
+    /// `unreachable`, `host-key`, `authentication`, `timed-out`, `exit`, `parse`, `too-much-output`, `configuration`; of JVMs also
+    /// `jvm-unreachable`, `jvm-authentication`, `no-java`, `missing` (MBean, attribute or key), `threw`.
     pub code: String,
     /// In words.
     pub detail: String,
@@ -127,5 +128,10 @@ fn failure_code(kind: FailureKind) -> &'static str {
         FailureKind::TooMuchOutput => "too-much-output",
         FailureKind::Configuration => "configuration",
         FailureKind::Partly => "partly",
+        FailureKind::JvmUnreachable => "jvm-unreachable",
+        FailureKind::JvmAuthentication => "jvm-authentication",
+        FailureKind::NoJava => "no-java",
+        FailureKind::Missing => "missing",
+        FailureKind::Threw => "threw",
     }
 }

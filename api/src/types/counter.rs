@@ -1,6 +1,6 @@
 use std::fmt;
 
-use rscaler_raft::model::{self, ClusterSelector, CounterSource, Kind, Name, SshCounter};
+use rscaler_raft::model::{self, ClusterSelector, CounterSource, JmxCounter, Kind, Name, SshCounter};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::RefOr;
@@ -22,6 +22,19 @@ pub struct Counter {
     /// `ssh` only: how the script's output becomes samples; `number` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parse: Option<Parse>,
+    /// `jmx` only: an object name; a pattern such as `java.lang:type=GarbageCollector,name=*` gives an instance for each MBean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "java.lang:type=Memory")]
+    pub mbean: Option<String>,
+    /// `jmx` only: the attribute's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribute: Option<String>,
+    /// `jmx` only: where in composite or tabular data the value is: keys from the outside in, with dots between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// `jmx` only: the value only grows, and its growth per second is the sample.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rate: bool,
     /// How often it is read: 1 s to 1 day. For `push`, how often samples are expected.
     #[serde(default = "default_interval")]
     #[schema(default = "10s")]
@@ -53,6 +66,8 @@ pub enum CounterType {
     Ssh,
     /// Nothing is collected; clients write the samples.
     Push,
+    /// An attribute of an MBean of each JVM of the node.
+    Jmx,
 }
 
 /// How a script's output becomes samples: `number`, `pairs`, `json`, `nagios`, `prometheus` or `{regex: "..."}`.
@@ -158,7 +173,37 @@ impl TryFrom<Counter> for model::Counter {
                 },
             }
         }
+        let kind = counter.kind;
+        let mut only = |of: CounterType, is_given: bool, field: &str, name: &str| {
+            if is_given && kind != of {
+                errors.push(FieldError::new(field, format!("only counters of type {name} have this")));
+            }
+        };
+        only(CounterType::Jmx, counter.mbean.is_some(), "/mbean", "jmx");
+        only(CounterType::Jmx, counter.attribute.is_some(), "/attribute", "jmx");
+        only(CounterType::Jmx, counter.key.is_some(), "/key", "jmx");
+        only(CounterType::Jmx, counter.rate, "/rate", "jmx");
         let source = match (counter.kind, counter.script) {
+            (CounterType::Jmx, script) => {
+                if script.is_some() {
+                    errors.push(FieldError::new("/script", "a counter of type jmx runs nothing on the node"));
+                }
+                if counter.parse.is_some() {
+                    errors.push(FieldError::new("/parse", "a counter of type jmx parses nothing"));
+                }
+                let mut needed = |field: &str, value: Option<String>| {
+                    value.unwrap_or_else(|| {
+                        errors.push(FieldError::new(field, "a counter of type jmx needs it"));
+                        String::new()
+                    })
+                };
+                Some(CounterSource::Jmx(JmxCounter {
+                    mbean: needed("/mbean", counter.mbean),
+                    attribute: needed("/attribute", counter.attribute),
+                    key: counter.key,
+                    rate: counter.rate,
+                }))
+            }
             (CounterType::Ssh, Some(script)) => Some(CounterSource::Ssh(SshCounter {
                 script: script.into(),
                 parse: match counter.parse {
@@ -213,6 +258,11 @@ impl From<&model::Counter> for Counter {
                 (CounterType::Ssh, Some((&ssh.script).into()), Some(parse))
             }
             CounterSource::Push => (CounterType::Push, None, None),
+            CounterSource::Jmx(_) => (CounterType::Jmx, None, None),
+        };
+        let jmx = match &counter.source {
+            CounterSource::Jmx(jmx) => Some(jmx),
+            _ => None,
         };
         let clusters = counter.clusters.iter().map(|selector| match selector {
             ClusterSelector::All => "*".to_string(),
@@ -222,6 +272,10 @@ impl From<&model::Counter> for Counter {
             kind,
             script,
             parse,
+            mbean: jmx.map(|jmx| jmx.mbean.clone()),
+            attribute: jmx.map(|jmx| jmx.attribute.clone()),
+            key: jmx.and_then(|jmx| jmx.key.clone()),
+            rate: jmx.is_some_and(|jmx| jmx.rate),
             interval: counter.interval.into(),
             timeout: counter.timeout.into(),
             unit: counter.unit.clone(),

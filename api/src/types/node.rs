@@ -17,7 +17,7 @@ pub struct Node {
     /// The SSH port; the profile's where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// How to reach it over SSH. A node without one is fed by pushed samples only.
+    /// How to reach it over SSH. A node without one and without JVMs is fed by pushed samples only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub ssh_profile: Option<Name>,

@@ -34,6 +34,9 @@ pub struct Peer {
     pub nodes: u64,
     /// Whether it is heard of.
     pub alive: bool,
+    /// Whether it has a Java runtime, so that it can speak to JVMs over RMI.
+    #[serde(default)]
+    pub jmx: bool,
     /// When it was admitted.
     pub joined: Time,
 }

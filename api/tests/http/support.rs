@@ -197,9 +197,15 @@ pub(crate) const SEED: &str = r#"
 ---
 {kind: node, name: web01, cluster: web, hostname: 10.0.0.11, ssh_profile: ops, labels: {app: shop}}
 ---
-{kind: node, name: web02, cluster: web, hostname: 10.0.0.12, ssh_profile: ops, labels: {app: shop, old: "yes"}}
+{kind: node, name: web02, cluster: web, hostname: 10.0.0.12, ssh_profile: ops, jvms: [tomcat], labels: {app: shop, old: "yes"}}
 ---
 {kind: counter, name: load1, type: ssh, script: {file: load.sh}, interval: 10s, unit: load, clusters: [web]}
+---
+{kind: jvm-profile, name: tomcat, port: 9010, user: monitor, password: {secret: ops-key}}
+---
+{kind: counter, name: heap, type: jmx, mbean: "java.lang:type=Memory", attribute: HeapMemoryUsage, key: used, clusters: [web]}
+---
+{kind: action, name: gc, type: jmx-invoke, jvm: tomcat, mbean: "java.lang:type=Memory", operation: gc}
 ---
 {kind: counter, name: queue, type: push, interval: 10s, unit: jobs, clusters: [web]}
 ---

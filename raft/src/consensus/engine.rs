@@ -6,7 +6,7 @@
 //! does can hold up a heartbeat.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openraft::RaftMetrics;
@@ -31,14 +31,14 @@ use super::reads::{self, ReadRequest};
 use super::timers::Timers;
 use super::transfer::Snapshots;
 use super::types::{Payload, PeerAddress, TypeConfig};
-use super::wire::{HandOver, Proposed};
+use super::wire::{AskPeer, HandOver, Proposed};
 use crate::command::Outcome;
-use crate::handle::{Engine, EngineError, Leadership, Member};
+use crate::handle::{Answerer, Engine, EngineError, Leadership, Member};
 use crate::model::PeerId;
 use crate::network::client::{CallError, Lane, Link};
 use crate::network::frame::GROUP;
 use crate::network::links::Links;
-use crate::network::message::{FailureCode, Pong};
+use crate::network::message::{Blob, FailureCode, Pong};
 use crate::replica::Replica;
 use crate::store::{Fatal, Space};
 
@@ -108,6 +108,8 @@ pub struct Consensus {
     pub(super) leadership: watch::Sender<Leadership>,
     pub(super) statuses: Mutex<BTreeMap<PeerId, Status>>,
     pub(super) seeds: BTreeMap<PeerId, String>,
+    /// Answers what other peers ask beyond what is said here.
+    pub(super) answerer: OnceLock<Arc<dyn Answerer>>,
     forward: mpsc::Sender<Forward>,
     reads: mpsc::Sender<ReadRequest>,
     room: Semaphore,
@@ -167,6 +169,7 @@ impl Consensus {
             leadership: watch::Sender::new(Leadership { local: parts.local, leader: None, term: 0 }),
             statuses: Mutex::default(),
             seeds: parts.seeds,
+            answerer: OnceLock::new(),
             forward,
             reads,
             room: Semaphore::new(ROOM_UNITS),
@@ -412,6 +415,28 @@ impl Engine for Consensus {
             }
             wait = (wait * 2).min(RETRY_MAX);
         }
+    }
+
+    async fn ask(&self, peer: PeerId, question: Vec<u8>, deadline: Instant) -> Result<Vec<u8>, EngineError> {
+        if peer == self.local {
+            let answerer = self.answerer.get().map(Arc::clone);
+            let none = || EngineError::Unavailable("this peer is still starting".to_string());
+            let answer = tokio::time::timeout_at(deadline, answerer.ok_or_else(none)?.answer(question)).await;
+            return match answer {
+                Ok(answer) => answer.map_err(EngineError::Refused),
+                Err(_) => Err(EngineError::Unknown("no answer in time".to_string())),
+            };
+        }
+        let link = self.link(peer, Lane::Bulk);
+        let link = link.ok_or_else(|| EngineError::Unavailable(format!("peer {peer} can't be reached")))?;
+        let answer = link.call(GROUP, &AskPeer { question: Blob(question.into()) }, deadline).await;
+        answer
+            .map(|answer| answer.0.to_vec())
+            .map_err(|error| EngineError::Unavailable(format!("peer {peer}: {error}")))
+    }
+
+    fn answer_with(&self, answerer: Arc<dyn Answerer>) {
+        let _ = self.answerer.set(answerer);
     }
 
     async fn read_index(&self, deadline: Instant) -> Result<u64, EngineError> {

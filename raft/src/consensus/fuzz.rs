@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use super::transfer::{SnapshotOffer, SnapshotPart, SnapshotRequest};
 use super::types::Payload;
 use super::wire::{
-    Append, Appended, AskPreVote, AskProgress, AskRows, AskVote, HandOver, Progress, Propose, Proposed,
-    ReadIndex, Rows, TransferLeader, Transferred, Vote, Voted,
+    Append, Appended, AskPeer, AskPreVote, AskProgress, AskRows, AskVote, HandOver, Progress, Propose,
+    Proposed, ReadIndex, Rows, TransferLeader, Transferred, Vote, Voted,
 };
 use crate::fuzz::stable;
 use crate::network::message::{Blob, Failure, Hello, Join, Joined, Ping, Pong, Welcome, common_protocol};
@@ -84,6 +84,7 @@ const BODIES: &[fn(&[u8])] = &[
     is_read::<Vec<Progress>>,
     is_read::<AskRows>,
     is_read::<Rows>,
+    is_read::<AskPeer>,
     is_read::<SnapshotPart>,
     is_read::<SnapshotRequest>,
 ];

@@ -6,8 +6,8 @@ use super::convert::{Entry as LogEntry, LogId, RaftVote};
 use super::transfer::{Part, SnapshotOffer, SnapshotPart, SnapshotRequest};
 use super::types::{LogPosition, Payload, PeerAddress, TypeConfig};
 use super::wire::{
-    Append, Appended, AskPreVote, AskProgress, AskRows, AskVote, HandOver, Progress, Propose, Proposed,
-    ReadIndex, Rows, TransferLeader, Transferred, Vote,
+    Append, Appended, AskPeer, AskPreVote, AskProgress, AskRows, AskVote, HandOver, Progress, Propose,
+    Proposed, ReadIndex, Rows, TransferLeader, Transferred, Vote,
 };
 use crate::command::Reply;
 use crate::golden::{Entry, entries, entry, raw, variants};
@@ -100,6 +100,7 @@ pub(crate) fn family() -> Vec<Entry> {
         entry("snapshot-request", &SnapshotRequest { index: 300 }),
         entry("vote", &vote(true)),
     ];
+    all.push(entry("ask-peer", &AskPeer { question: Blob(vec![1, 2].into()) }));
     all.extend(entries("appended", appended()));
     all.extend(entries("transferred", transferred()));
     all.extend(entries("proposed", proposed_all));

@@ -16,7 +16,7 @@ use super::engine::{Consensus, Raft, applied, not_written};
 use super::transfer::{MAKE_PATIENCE, ReceiveError, SnapshotOffer, SnapshotPart, SnapshotRequest, Snapshots};
 use super::types::{Payload, TypeConfig};
 use super::wire::{
-    Append, AskPreVote, AskProgress, AskRows, AskVote, HandOver, Propose, Proposed, ReadIndex,
+    Append, AskPeer, AskPreVote, AskProgress, AskRows, AskVote, HandOver, Propose, Proposed, ReadIndex,
     TransferLeader, Vote, Voted,
 };
 use crate::handle::EngineError;
@@ -83,6 +83,7 @@ impl Service for PeerService {
                 Kind::HandOver => self.hand_over(request).await,
                 Kind::Progress => self.progress(request).await,
                 Kind::Rows => self.rows(request).await,
+                Kind::Ask => self.ask(request).await,
                 Kind::SnapshotOffer => self.snapshot_offer(request).await,
                 Kind::SnapshotPart => self.snapshot_part(request).await,
                 Kind::SnapshotRequest => self.snapshot_request(request).await,
@@ -266,6 +267,18 @@ impl PeerService {
         };
         let answer = answer.await;
         request.answer::<AskRows>(answer).await;
+    }
+
+    async fn ask(&self, mut request: Incoming) {
+        let answer = async {
+            let ask: AskPeer = request.read()?;
+            let answerer = self.consensus()?.answerer.get();
+            let none = || Failure::new(FailureCode::Unavailable, "this peer is still starting");
+            let answer = Arc::clone(answerer.ok_or_else(none)?).answer(ask.question.0.to_vec()).await;
+            answer.map(|bytes| Blob(bytes.into())).map_err(|why| Failure::new(FailureCode::Refused, why))
+        };
+        let answer = answer.await;
+        request.answer::<AskPeer>(answer).await;
     }
 
     async fn snapshot_offer(&self, mut request: Incoming) {

@@ -385,6 +385,17 @@ impl Request for AskRows {
     type Answer = Rows;
 }
 
+/// A question of one peer to another, as whoever answers there understands it: bytes that carry their own version.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct AskPeer {
+    pub(crate) question: Blob,
+}
+
+impl Request for AskPeer {
+    const KIND: Kind = Kind::Ask;
+    type Answer = Blob;
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -47,6 +47,13 @@ variants!(pub(crate) action_kinds: ActionKind {
         sudo: true,
     }),
     ActionKind::Pause(_) => ActionKind::Pause(PauseAction { time: Duration::from_millis(1500) }),
+    ActionKind::JmxInvoke(_) => ActionKind::JmxInvoke(JmxInvokeAction {
+        jvm: Some(name("app")),
+        mbean: "java.lang:type=Memory".to_string(),
+        operation: "gc".to_string(),
+        args: values(),
+        signature: vec!["int".to_string()],
+    }),
 });
 
 pub(crate) fn action() -> Action {
@@ -79,6 +86,17 @@ variants!(pub(crate) parses: Parse {
 variants!(pub(crate) sources: CounterSource {
     CounterSource::Ssh(_) => CounterSource::Ssh(SshCounter { script: Value::Inline("uptime".to_string()), parse: Parse::Number }),
     CounterSource::Push => CounterSource::Push,
+    CounterSource::Jmx(_) => CounterSource::Jmx(JmxCounter {
+        mbean: "java.lang:type=Memory".to_string(),
+        attribute: "HeapMemoryUsage".to_string(),
+        key: Some("used".to_string()),
+        rate: true,
+    }),
+});
+variants!(pub(crate) transports: JvmTransport {
+    JvmTransport::Rmi => JvmTransport::Rmi,
+    JvmTransport::RmiOverSsh => JvmTransport::RmiOverSsh,
+    JvmTransport::Jolokia => JvmTransport::Jolokia,
 });
 variants!(pub(crate) selectors: ClusterSelector {
     ClusterSelector::All => ClusterSelector::All,
@@ -199,6 +217,15 @@ variants!(pub(crate) specs: Spec {
         to: Timestamp(2),
         reason: "work".to_string(),
     }),
+    Spec::JvmProfile(_) => Spec::JvmProfile(Box::new(JvmProfile {
+        port: Some(9010),
+        url: Some("service:jmx:rmi:///jndi/rmi://h:1/jmxrmi".to_string()),
+        user: Some("monitor".to_string()),
+        password: Some(Value::Secret(name("key"))),
+        tls: true,
+        trust_store: Some(Value::File(name("ca"))),
+        transport: JvmTransport::RmiOverSsh,
+    })),
 });
 variants!(pub(crate) kinds: Kind {
     Kind::Cluster => Kind::Cluster,
@@ -212,6 +239,7 @@ variants!(pub(crate) kinds: Kind {
     Kind::User => Kind::User,
     Kind::Token => Kind::Token,
     Kind::MaintenanceWindow => Kind::MaintenanceWindow,
+    Kind::JvmProfile => Kind::JvmProfile,
 });
 variants!(pub(crate) actors: Actor {
     Actor::System => Actor::System,
@@ -286,6 +314,11 @@ variants!(pub(crate) failure_kinds: FailureKind {
     FailureKind::TooMuchOutput => FailureKind::TooMuchOutput,
     FailureKind::Configuration => FailureKind::Configuration,
     FailureKind::Partly => FailureKind::Partly,
+    FailureKind::JvmUnreachable => FailureKind::JvmUnreachable,
+    FailureKind::JvmAuthentication => FailureKind::JvmAuthentication,
+    FailureKind::NoJava => FailureKind::NoJava,
+    FailureKind::Missing => FailureKind::Missing,
+    FailureKind::Threw => FailureKind::Threw,
 });
 variants!(pub(crate) peer_roles: PeerRole {
     PeerRole::Learner => PeerRole::Learner,
@@ -336,6 +369,7 @@ pub(super) fn family() -> Vec<Entry> {
         entries("window-scope", scopes()),
         entries("parse", parses()),
         entries("counter-source", sources()),
+        entries("jvm-transport", transports()),
         entries("cluster-selector", selectors()),
         entries("role", roles()),
         entries("operator", operators()),

@@ -32,6 +32,7 @@ variants!(frame_kinds: Kind {
     Kind::HandOver => Kind::HandOver,
     Kind::Progress => Kind::Progress,
     Kind::Rows => Kind::Rows,
+    Kind::Ask => Kind::Ask,
     Kind::Join => Kind::Join,
 });
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{TaskState, Value};
+use super::{Name, TaskState, Value};
 
 /// A reusable, named thing to do.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub enum ActionKind {
     Command(CommandAction),
     /// Waits, on no node.
     Pause(PauseAction),
+    /// Invokes an operation of an MBean of a JVM.
+    JmxInvoke(JmxInvokeAction),
 }
 
 impl ActionKind {
@@ -37,13 +39,14 @@ impl ActionKind {
         match self {
             ActionKind::Command(_) => "command",
             ActionKind::Pause(_) => "pause",
+            ActionKind::JmxInvoke(_) => "jmx-invoke",
         }
     }
 
     /// Whether each of its tasks is about a node. One that is about none is one task, whatever its step's target.
     pub fn needs_node(&self) -> bool {
         match self {
-            ActionKind::Command(_) => true,
+            ActionKind::Command(_) | ActionKind::JmxInvoke(_) => true,
             ActionKind::Pause(_) => false,
         }
     }
@@ -69,6 +72,21 @@ pub struct CommandAction {
 pub struct PauseAction {
     /// How long: at most 12 h.
     pub time: Duration,
+}
+
+/// An operation of an MBean. Its result becomes the task's output.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct JmxInvokeAction {
+    /// The JVM profile of the node's JVM; its only one where absent.
+    pub jvm: Option<Name>,
+    /// The MBean's object name; no pattern.
+    pub mbean: String,
+    /// The operation's name.
+    pub operation: String,
+    /// As texts; each is made what the operation takes.
+    pub args: Vec<Value>,
+    /// Types of the arguments as Java names them; needed only where operations of one name and as many arguments differ.
+    pub signature: Vec<String>,
 }
 
 /// When a task that ended badly is tried again.

@@ -40,6 +40,16 @@ pub enum FailureKind {
     Configuration,
     /// No failure: a part of the output is not what `parse` expects, and the rest yielded samples.
     Partly,
+    /// A JVM of the node could not be reached.
+    JvmUnreachable,
+    /// A JVM refused the credentials.
+    JvmAuthentication,
+    /// No peer that could speak to the JVM has a Java runtime.
+    NoJava,
+    /// The JVM has no such MBean, attribute or key.
+    Missing,
+    /// The attribute could not be read: its MBean threw an exception.
+    Threw,
 }
 
 /// What a script printed, cut to [`CheckOutput::BYTES_MAX`] a stream.

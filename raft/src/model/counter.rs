@@ -47,6 +47,8 @@ pub enum CounterSource {
     Ssh(SshCounter),
     /// Nothing is collected; clients write the samples.
     Push,
+    /// An attribute of an MBean of each JVM of the node.
+    Jmx(JmxCounter),
 }
 
 /// A script whose output becomes samples.
@@ -56,6 +58,19 @@ pub struct SshCounter {
     pub script: Value,
     /// How its output is read.
     pub parse: Parse,
+}
+
+/// An attribute of an MBean. Numbers, booleans and texts that are numbers become samples.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct JmxCounter {
+    /// An object name; a pattern (`java.lang:type=GarbageCollector,name=*`) gives an instance for each MBean.
+    pub mbean: String,
+    /// The attribute's name.
+    pub attribute: String,
+    /// Where in composite or tabular data the value is: keys from the outside in, with dots between them.
+    pub key: Option<String>,
+    /// Whether the value only grows, and its growth per second is the sample.
+    pub rate: bool,
 }
 
 /// How a script's output becomes readings.

@@ -19,7 +19,7 @@ pub struct Node {
     pub hostname: String,
     /// The SSH port; the profile's where absent.
     pub port: Option<u16>,
-    /// How to reach it over SSH. A node without one is fed by pushed samples only.
+    /// How to reach it over SSH. A node without one and without JVMs is fed by pushed samples only.
     pub ssh_profile: Option<Name>,
     /// JVM profiles of the JVMs that run on it.
     pub jvms: Vec<Name>,
@@ -55,6 +55,44 @@ pub enum HostKeyPolicy {
     AcceptNew,
     /// One of these, in OpenSSH's public form.
     Pinned(Vec<String>),
+}
+
+/// How to reach a JVM of a node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct JvmProfile {
+    /// The port of the JMX agent, or of Jolokia, on the node.
+    pub port: Option<u16>,
+    /// Where it is instead, in full: `service:jmx:rmi:///jndi/rmi://HOST:PORT/NAME`, or Jolokia's `http://HOST:PORT/PATH`.
+    /// `{host}` in it stands for the node's host name.
+    pub url: Option<String>,
+    /// Who to log in as.
+    pub user: Option<String>,
+    /// For logging in.
+    pub password: Option<Value>,
+    /// Whether connections are encrypted, and the JVM has to show a certificate that is trusted.
+    pub tls: bool,
+    /// Which certificates are trusted: PEM, or a Java key store without a password; what Java or the system trusts where absent.
+    pub trust_store: Option<Value>,
+    /// How it is spoken to.
+    pub transport: JvmTransport,
+}
+
+/// How a JVM is spoken to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum JvmTransport {
+    /// JMX remoting over RMI, which needs a Java runtime at the collecting peer.
+    Rmi,
+    /// The same through the node's SSH connection.
+    RmiOverSsh,
+    /// Jolokia: JSON over HTTP.
+    Jolokia,
+}
+
+impl JvmTransport {
+    /// Whether the peer that speaks it needs a Java runtime.
+    pub fn needs_java(self) -> bool {
+        self != JvmTransport::Jolokia
+    }
 }
 
 /// Replicated content: a script, a fabfile, a manifest.

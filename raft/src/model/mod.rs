@@ -16,6 +16,7 @@ mod name;
 mod object;
 mod peer;
 mod run;
+mod service_url;
 mod settings;
 mod task;
 mod time;
@@ -24,17 +25,22 @@ mod trigger_state;
 mod value;
 
 pub use crate::series::{SeriesId, SeriesKey};
-pub use action::{Action, ActionKind, CommandAction, OnExecutorLoss, PauseAction, Retry, RetryOn, Spread};
+pub use action::{
+    Action, ActionKind, CommandAction, JmxInvokeAction, OnExecutorLoss, PauseAction, Retry, RetryOn, Spread,
+};
 pub use check::{CheckOutput, CheckStatus, FailureKind};
-pub use counter::{ClusterSelector, Counter, CounterSource, Parse, SshCounter};
+pub use counter::{ClusterSelector, Counter, CounterSource, JmxCounter, Parse, SshCounter};
 pub use credentials::{Role, Sealed, Secret, Token, User};
 pub use event::{Actor, Event, EventKind, Evidence};
 pub use ids::{EventId, PeerId, RequestId, RunId, TaskId};
-pub use inventory::{Cluster, File, HostKeyPolicy, MaintenanceWindow, Node, SshProfile, WindowScope};
+pub use inventory::{
+    Cluster, File, HostKeyPolicy, JvmProfile, JvmTransport, MaintenanceWindow, Node, SshProfile, WindowScope,
+};
 pub use name::{InvalidName, Name};
 pub use object::{Kind, Meta, Object, Spec};
 pub use peer::{Assignment, Capabilities, JoinToken, Peer, PeerRole, Session};
 pub use run::{Cause, Run, RunState, RunStep, Scope, StepState};
+pub use service_url::ServiceUrl;
 pub use settings::Settings;
 pub use task::{Attempt, Executor, OutputChunk, OutputTotals, Stream, Task, TaskState};
 pub use time::{Clock, Elapsed, Timestamp};

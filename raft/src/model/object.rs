@@ -4,8 +4,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Cluster, Counter, File, MaintenanceWindow, Node, Secret, SshProfile, Timestamp, Token, Trigger,
-    User,
+    Action, Cluster, Counter, File, JvmProfile, MaintenanceWindow, Node, Secret, SshProfile, Timestamp,
+    Token, Trigger, User,
 };
 
 /// A kind of configuration object. The order is the stored one: append only.
@@ -33,11 +33,13 @@ pub enum Kind {
     Token,
     /// [`MaintenanceWindow`]
     MaintenanceWindow,
+    /// [`JvmProfile`]
+    JvmProfile,
 }
 
 impl Kind {
     /// Every kind, in stored order.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Cluster,
         Kind::Node,
         Kind::SshProfile,
@@ -49,6 +51,7 @@ impl Kind {
         Kind::User,
         Kind::Token,
         Kind::MaintenanceWindow,
+        Kind::JvmProfile,
     ];
 
     /// The name in documents: `ssh-profile`.
@@ -65,6 +68,7 @@ impl Kind {
             Kind::User => "user",
             Kind::Token => "token",
             Kind::MaintenanceWindow => "maintenance-window",
+            Kind::JvmProfile => "jvm-profile",
         }
     }
 
@@ -82,6 +86,7 @@ impl Kind {
             Kind::User => "users",
             Kind::Token => "tokens",
             Kind::MaintenanceWindow => "maintenance-windows",
+            Kind::JvmProfile => "jvm-profiles",
         }
     }
 }
@@ -117,6 +122,8 @@ pub enum Spec {
     Token(Token),
     /// A maintenance window.
     MaintenanceWindow(MaintenanceWindow),
+    /// A JVM profile.
+    JvmProfile(Box<JvmProfile>),
 }
 
 impl Spec {
@@ -134,6 +141,7 @@ impl Spec {
             Spec::User(_) => Kind::User,
             Spec::Token(_) => Kind::Token,
             Spec::MaintenanceWindow(_) => Kind::MaintenanceWindow,
+            Spec::JvmProfile(_) => Kind::JvmProfile,
         }
     }
 }

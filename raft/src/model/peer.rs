@@ -32,7 +32,7 @@ pub enum PeerRole {
     Voter,
 }
 
-/// What a peer can do beyond the core, by name: `"ssh"`, later `"jmx"`, `"fabric"`.
+/// What a peer can do beyond the core, by name: `"ssh"`, `"jmx"` (it has a Java runtime).
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Kinds of work it takes.

@@ -58,12 +58,14 @@ pub enum Kind {
     Progress = 51,
     /// Asks for rows of the state, to find out what differs.
     Rows = 52,
+    /// Asks something that is none of this package's business.
+    Ask = 53,
     /// Asks to become a peer; the only request without a certificate.
     Join = 64,
 }
 
 impl Kind {
-    const ALL: [Kind; 16] = [
+    const ALL: [Kind; 17] = [
         Kind::Hello,
         Kind::Failure,
         Kind::Ping,
@@ -79,6 +81,7 @@ impl Kind {
         Kind::HandOver,
         Kind::Progress,
         Kind::Rows,
+        Kind::Ask,
         Kind::Join,
     ];
 

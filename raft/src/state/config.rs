@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Notice, State, validate};
 use crate::command::{Change, Changed, Effect, Expect, FieldError, Outcome, Rejection, RejectionKind, Reply};
 use crate::model::{
-    Actor, ClusterSelector, Counter, EventKind, HostKeyPolicy, Kind, MaintenanceWindow, Meta, Name, Node,
-    Object, Role, Spec, SshProfile, Token, Trigger,
+    Actor, ClusterSelector, Counter, EventKind, HostKeyPolicy, JvmProfile, Kind, MaintenanceWindow, Meta,
+    Name, Node, Object, Role, Spec, SshProfile, Token, Trigger,
 };
 
 /// Changes in one command.
@@ -186,7 +186,8 @@ impl State {
             .filter(|key| matches!(draft.spec(key.0, &key.1), Some(Spec::Node(n)) if n.ssh_profile.is_none()))
             .map(|key| &key.1)
             .collect();
-        if gone.is_empty() && counters.is_empty() && bare.is_empty() {
+        let jvms = keys.iter().any(|key| key.0 == Kind::JvmProfile);
+        if gone.is_empty() && counters.is_empty() && bare.is_empty() && !jvms {
             return Ok(());
         }
         let mut users: BTreeMap<(Kind, Name), Vec<String>> = BTreeMap::new();
@@ -195,6 +196,14 @@ impl State {
                 if gone.contains(&referred) {
                     users.entry(referred).or_default().push(format!("{kind} `{name}`"));
                 }
+            }
+            if let Spec::Node(node) = &object.spec
+                && jvms
+                && let Some(jvm) = validate::jvm_out_of_reach(draft, node)
+            {
+                return Err(Rejection::conflict(format!(
+                    "jvm-profile `{jvm}` goes over SSH, and node `{name}`, which has such a JVM, has no ssh_profile"
+                )));
             }
             if let Spec::SshProfile(profile) = &object.spec
                 && let Some(jump) = profile.jump.as_ref().filter(|jump| bare.contains(jump))
@@ -435,6 +444,14 @@ impl State {
     pub fn ssh_profile(&self, name: &Name) -> Option<&SshProfile> {
         match self.spec(Kind::SshProfile, name) {
             Some(Spec::SshProfile(profile)) => Some(profile),
+            _ => None,
+        }
+    }
+
+    /// A JVM profile.
+    pub fn jvm_profile(&self, name: &Name) -> Option<&JvmProfile> {
+        match self.spec(Kind::JvmProfile, name) {
+            Some(Spec::JvmProfile(profile)) => Some(profile),
             _ => None,
         }
     }

@@ -34,6 +34,8 @@ mod apply_test;
 #[cfg(test)]
 mod config_test;
 #[cfg(test)]
+mod jvms_test;
+#[cfg(test)]
 mod runs_test;
 #[cfg(test)]
 mod sessions_test;

@@ -13,6 +13,8 @@ use crate::model::{Actor, Assignment, Capabilities, EventKind, Kind, Name, PeerI
 
 /// The work that collecting a node's counters over SSH needs.
 pub(super) const SSH_WORK: &str = "ssh";
+/// The work that speaking to JVMs over RMI needs.
+pub(super) const JMX_WORK: &str = "jmx";
 
 impl State {
     pub(super) fn open_session(
@@ -155,29 +157,40 @@ impl State {
 
     /// Brings assignments in line with nodes and sessions, moving as few nodes as can be.
     pub(super) fn rebalance(&mut self) {
-        let peers: Vec<PeerId> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| !session.draining && session.capabilities.work.contains(SSH_WORK))
-            .map(|(peer, _)| *peer)
-            .collect();
-        let nodes: BTreeMap<Name, Option<PeerId>> = self
-            .objects_of(Kind::Node)
-            .filter(|(_, object)| matches!(&object.spec, Spec::Node(node) if node.ssh_profile.is_some()))
-            .map(|(name, _)| (name.clone(), self.assignments.get(name).map(|a| a.peer)))
-            .collect();
+        let able = |work: &str| -> Vec<PeerId> {
+            self.sessions
+                .iter()
+                .filter(|(_, session)| !session.draining)
+                .filter(|(_, session)| session.capabilities.work.contains(SSH_WORK))
+                .filter(|(_, session)| session.capabilities.work.contains(work))
+                .map(|(peer, _)| *peer)
+                .collect()
+        };
+        let (peers, with_java) = (able(SSH_WORK), able(JMX_WORK));
+        let mut nodes: BTreeMap<Name, Option<PeerId>> = BTreeMap::new();
+        // Nodes that only a peer with Java can collect whole. Where there is none, what can be collected is.
+        let mut choosy: BTreeMap<Name, Option<PeerId>> = BTreeMap::new();
+        for (name, object) in self.objects_of(Kind::Node) {
+            let Spec::Node(node) = &object.spec else { continue };
+            if node.ssh_profile.is_none() && node.jvms.is_empty() {
+                continue;
+            }
+            let needs_java = !with_java.is_empty() && node.jvms.iter().any(|jvm| self.needs_java(jvm));
+            let has = self.assignments.get(name).map(|assignment| assignment.peer);
+            if needs_java { &mut choosy } else { &mut nodes }.insert(name.clone(), has);
+        }
         let orphans: Vec<Name> = self
             .assignments
             .iter()
             .map(|(name, _)| name)
-            .filter(|n| !nodes.contains_key(*n))
+            .filter(|n| !nodes.contains_key(*n) && !choosy.contains_key(*n))
             .cloned()
             .collect();
         for node in orphans {
             self.assignments.remove(&node);
             self.notify(Notice::Assignment(node));
         }
-        for (node, peer) in spread::moves(&nodes, &peers) {
+        for (node, peer) in spread::moves_of_two(&choosy, &with_java, &nodes, &peers) {
             self.globals.next_assignment += 1;
             self.globals_changed.set();
             match peer {
@@ -191,6 +204,16 @@ impl State {
             }
             self.notify(Notice::Assignment(node));
         }
+    }
+
+    /// Whether speaking to a JVM takes a Java runtime.
+    pub fn needs_java(&self, jvm: &Name) -> bool {
+        self.jvm_profile(jvm).is_some_and(|profile| profile.transport.needs_java())
+    }
+
+    /// Whether a live peer has a Java runtime.
+    pub fn has_java(&self) -> bool {
+        self.sessions.iter().any(|(_, session)| session.capabilities.work.contains(JMX_WORK))
     }
 
     /// Live sessions by peer.

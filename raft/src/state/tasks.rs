@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::sessions::JMX_WORK;
 use super::{Notice, State};
 use crate::command::{Ending, EndingResult, Outcome, Progress, Rejection, Reply, TaskReport};
 use crate::decide::place::{self, Candidate};
 use crate::model::{
-    Action, Actor, Attempt, Elapsed, EventKind, Executor, Name, OnExecutorLoss, OutputChunk, OutputTotals,
-    RetryOn, Stream, Task, TaskId, TaskState,
+    Action, ActionKind, Actor, Attempt, Elapsed, EventKind, Executor, Name, OnExecutorLoss, OutputChunk,
+    OutputTotals, RetryOn, Stream, Task, TaskId, TaskState,
 };
 use crate::planted::{Bug, is_planted};
 
@@ -49,13 +50,14 @@ impl State {
         if self.indexes.ready_tasks.is_empty() {
             return;
         }
-        let mut candidates: Vec<(Candidate, u64)> = self
+        let mut candidates: Vec<(Candidate, u64, bool)> = self
             .sessions
             .iter()
             .filter(|(_, session)| !session.draining)
             .map(|(peer, session)| {
                 let tasks = self.indexes.tasks_by_peer.get(peer).copied().unwrap_or(0);
-                (Candidate { peer: *peer, tasks, tasks_max: session.capabilities.tasks_max }, session.epoch)
+                let candidate = Candidate { peer: *peer, tasks, tasks_max: session.capabilities.tasks_max };
+                (candidate, session.epoch, session.capabilities.work.contains(JMX_WORK))
             })
             .collect();
         // Each turn takes a task out of the ready ones, or ends: what is left of them does not cost.
@@ -74,15 +76,32 @@ impl State {
                 continue;
             }
             let home = node.as_ref().and_then(|node| self.assignments.get(node)).map(|a| a.peer);
-            let bare: Vec<Candidate> = candidates.iter().map(|(candidate, _)| *candidate).collect();
-            let Some(peer) = place::choose(&bare, home) else { break };
-            let Some((candidate, session)) = candidates.iter_mut().find(|(c, _)| c.peer == peer) else {
+            // Where nobody has Java, whoever takes the task says so.
+            let needs_java = self.task_needs_java(id) && candidates.iter().any(|(_, _, java)| *java);
+            let able = candidates.iter().filter(|(_, _, java)| *java || !needs_java);
+            let able: Vec<Candidate> = able.map(|(candidate, _, _)| *candidate).collect();
+            let Some(peer) = place::choose(&able, home) else {
+                if needs_java {
+                    continue;
+                }
+                break;
+            };
+            let Some((candidate, session, _)) = candidates.iter_mut().find(|(c, _, _)| c.peer == peer) else {
                 break;
             };
             candidate.tasks += 1;
             let executor = Executor { peer, session: *session };
             self.assign(id, executor);
         }
+    }
+
+    /// Whether a task speaks to a JVM in a way that takes a Java runtime.
+    fn task_needs_java(&self, id: TaskId) -> bool {
+        let Some(action) = self.action_of(id) else { return false };
+        let ActionKind::JmxInvoke(invoke) = &action.kind else { return false };
+        let node = self.tasks.get(&id).and_then(|task| task.node.as_ref()).and_then(|node| self.node(node));
+        let jvm = invoke.jvm.as_ref().or_else(|| node.and_then(|node| node.jvms.first()));
+        jvm.is_some_and(|jvm| self.needs_java(jvm))
     }
 
     fn assign(&mut self, id: TaskId, executor: Executor) {

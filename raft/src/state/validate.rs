@@ -1,14 +1,16 @@
 //! What an object's fields may say, and what they refer to.
 
+mod jmx;
+
 use std::time::Duration;
 
 use super::config::Draft;
 use super::runs::STEPS_MAX;
 use crate::command::FieldError;
 use crate::model::{
-    Action, ActionKind, Aggregate, ClusterSelector, Counter, CounterSource, File, HostKeyPolicy, Kind,
-    MaintenanceWindow, Name, NoData, Node, Object, Parse, Per, Spec, SshProfile, Target, Trigger, Value,
-    WindowScope,
+    Action, ActionKind, Aggregate, ClusterSelector, Counter, CounterSource, File, HostKeyPolicy,
+    JvmTransport, Kind, MaintenanceWindow, Name, NoData, Node, Object, Parse, Per, Spec, SshProfile, Target,
+    Trigger, Value, WindowScope,
 };
 
 const SCRIPT_BYTES_MAX: usize = 1 << 20;
@@ -60,6 +62,9 @@ pub(super) fn object(
         }
     }
     for ((kind, referred), pointer) in references(&object.spec) {
+        if kind == Kind::JvmProfile && matches!(object.spec, Spec::Node(_)) {
+            continue;
+        }
         if draft.get(kind, &referred).is_none() {
             check.fail(&pointer, format!("there is no {kind} `{referred}`"));
         }
@@ -76,6 +81,7 @@ pub(super) fn object(
             "a file takes at most 8 MiB: put larger things where nodes can fetch them",
         ),
         Spec::MaintenanceWindow(window) => check_window(&mut check, window),
+        Spec::JvmProfile(profile) => jmx::check_profile(&mut check, profile),
         Spec::Secret(secret) => {
             check.need(secret.sealed.ciphertext.len() <= 64 << 10, "/value", "a secret takes at most 64 KiB");
         }
@@ -90,9 +96,7 @@ fn check_node(check: &mut Check<'_, '_>, name: &Name, node: &Node) {
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:%[]".contains(&b));
     check.need(fits, "/hostname", "a host name or an IP address, such as `web01.example.org` or `10.0.0.11`");
     check.need(node.port != Some(0), "/port", "1 to 65535");
-    for (position, jvm) in node.jvms.iter().enumerate() {
-        check.fail(&format!("/jvms/{position}"), format!("there is no jvm-profile `{jvm}`"));
-    }
+    jmx::check_jvms(check, node);
     if let Some(profile) = &node.ssh_profile
         && let Err(why) = follow_jumps(check.draft, Some(name), profile)
     {
@@ -160,6 +164,9 @@ fn check_counter(check: &mut Check<'_, '_>, counter: &Counter) {
     check.duration("/timeout", counter.timeout, Duration::from_millis(100), Duration::from_secs(600));
     check.need(counter.unit.len() <= 32, "/unit", "at most 32 bytes");
     check.need(counter.clusters.len() <= 1000, "/clusters", "at most 1000; `[\"*\"]` means all");
+    if let CounterSource::Jmx(jmx) = &counter.source {
+        jmx::check_counter(check, jmx);
+    }
     if let CounterSource::Ssh(ssh) = &counter.source {
         check_script(check, "/script", &ssh.script);
         if let Parse::Regex(pattern) = &ssh.parse {
@@ -224,6 +231,7 @@ fn check_action(check: &mut Check<'_, '_>, action: &Action) {
             check.duration("/for", pause.time, Duration::ZERO, PAUSE_MAX);
             check.need(pause.time < action.timeout, "/timeout", "longer than the pause");
         }
+        ActionKind::JmxInvoke(invoke) => jmx::check_action(check, invoke),
     }
 }
 
@@ -307,6 +315,9 @@ pub(super) fn references(spec: &Spec) -> Vec<((Kind, Name), String)> {
             if let Some(profile) = &node.ssh_profile {
                 refer(Kind::SshProfile, profile, "/ssh_profile".to_string());
             }
+            for (position, jvm) in node.jvms.iter().enumerate() {
+                refer(Kind::JvmProfile, jvm, format!("/jvms/{position}"));
+            }
         }
         Spec::SshProfile(profile) => {
             let fields = [
@@ -356,11 +367,24 @@ pub(super) fn references(spec: &Spec) -> Vec<((Kind, Name), String)> {
                 refer_value(&mut refer, command.stdin.as_ref(), "/stdin");
             }
             ActionKind::Pause(_) => {}
+            ActionKind::JmxInvoke(invoke) => {
+                if let Some(jvm) = &invoke.jvm {
+                    refer(Kind::JvmProfile, jvm, "/jvm".to_string());
+                }
+                for (position, value) in invoke.args.iter().enumerate() {
+                    refer_value(&mut refer, Some(value), &format!("/args/{position}"));
+                }
+            }
         },
         Spec::MaintenanceWindow(window) => match &window.scope {
             WindowScope::Cluster(cluster) => refer(Kind::Cluster, cluster, "/cluster".to_string()),
             WindowScope::Node(node) => refer(Kind::Node, node, "/node".to_string()),
         },
+        Spec::JvmProfile(profile) => {
+            for (pointer, value) in jmx::profile_values(profile) {
+                refer_value(&mut refer, value, pointer);
+            }
+        }
         Spec::Cluster(_) | Spec::File(_) | Spec::Secret(_) | Spec::User(_) | Spec::Token(_) => {}
     }
     out
@@ -372,4 +396,12 @@ fn refer_value(refer: &mut impl FnMut(Kind, &Name, String), value: Option<&Value
         Some(Value::File(name)) => refer(Kind::File, name, pointer.to_string()),
         Some(Value::Inline(_)) | None => {}
     }
+}
+
+/// The JVM of a node that is reached over SSH by `draft`, where the node has no way to be logged in to.
+pub(super) fn jvm_out_of_reach<'n>(draft: &Draft<'_>, node: &'n Node) -> Option<&'n Name> {
+    jmx::is_out_of_reach(
+        node,
+        |jvm| matches!(draft.spec(Kind::JvmProfile, jvm), Some(Spec::JvmProfile(profile)) if profile.transport == JvmTransport::RmiOverSsh),
+    )
 }

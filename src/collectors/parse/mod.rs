@@ -25,6 +25,7 @@ use std::fmt;
 
 pub use self::error::{ParseError, PatternError};
 pub use self::readings::{Parsed, Reading, Warnings};
+pub(super) use self::text::instance_name;
 
 /// The most readings that one output may yield; what comes after them is dropped with a warning.
 pub const INSTANCES_MAX: usize = 1_000;

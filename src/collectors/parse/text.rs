@@ -74,6 +74,11 @@ pub(super) fn bounded(name: Cow<'_, str>, bytes_max: usize) -> String {
     out
 }
 
+/// What a series of this instance is called.
+pub(in crate::collectors) fn instance_name(name: &str) -> String {
+    bounded(printable(name), super::INSTANCE_BYTES_MAX)
+}
+
 /// The 64-bit FNV-1a hash: short, and the same in every version of this program and on every machine.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))

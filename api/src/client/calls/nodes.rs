@@ -3,8 +3,9 @@
 use reqwest::Method;
 
 use super::objects::object_path;
+use super::segment;
 use crate::client::{Call, Client, Error};
-use crate::types::{Check, HostKeys, Kind, List};
+use crate::types::{Check, HostKeys, Kind, List, Mbeans};
 
 impl Client {
     /// The keys recorded for a node's host.
@@ -52,5 +53,22 @@ impl Client {
     ) -> Result<List<Check>, Error> {
         let call = Call::get("/api/v1/checks").maybe("search", text).maybe("cursor", cursor);
         self.fetch(if failing { call.query("failing", true) } else { call }).await
+    }
+
+    /// A page of the MBeans of a node's JVM.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn mbeans(
+        &self,
+        node: &str,
+        jvm: &str,
+        pattern: Option<&str>,
+        values: bool,
+        cursor: Option<&str>,
+    ) -> Result<Mbeans, Error> {
+        let path = format!("{}/jvms/{}/mbeans", object_path(Kind::Node, node), segment(jvm));
+        let call = Call::get(path).maybe("pattern", pattern).maybe("cursor", cursor);
+        self.fetch(if values { call } else { call.query("values", false) }).await
     }
 }

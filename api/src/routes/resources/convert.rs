@@ -15,8 +15,8 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::error::Problem;
 use crate::types::{
-    Action, Cluster, Counter, Document, Draft, Expiry, FieldError, File, MaintenanceWindow, Node, Resource,
-    Secret, SshProfile, Token, Trigger, User, read_document,
+    Action, Cluster, Counter, Document, Draft, Expiry, FieldError, File, JvmProfile, MaintenanceWindow, Node,
+    Resource, Secret, SshProfile, Token, Trigger, User, read_document,
 };
 
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
@@ -59,6 +59,7 @@ pub(crate) fn read(kind: Kind, body: Value) -> Result<Draft<Fields>, Vec<FieldEr
         Kind::Cluster => ready::<Cluster>(body, |cluster| Spec::Cluster(cluster.into())),
         Kind::Node => ready::<Node>(body, |node| Spec::Node(node.into())),
         Kind::SshProfile => ready::<SshProfile>(body, |profile| Spec::SshProfile(Box::new(profile.into()))),
+        Kind::JvmProfile => ready::<JvmProfile>(body, |profile| Spec::JvmProfile(Box::new(profile.into()))),
         Kind::Trigger => ready::<Trigger>(body, |trigger| Spec::Trigger(Box::new(trigger.into()))),
         Kind::Action => tried(read_document::<Action>(body)?, |action| {
             model::Action::try_from(action).map(|action| Spec::Action(Box::new(action)))
@@ -282,6 +283,9 @@ pub(crate) fn render(name: &Name, object: &Object, detail: Detail) -> Result<Val
         Spec::Node(node) => serde_json::to_value(Resource::new(name, meta, Node::from(node))),
         Spec::SshProfile(profile) => {
             serde_json::to_value(Resource::new(name, meta, SshProfile::from(&**profile)))
+        }
+        Spec::JvmProfile(profile) => {
+            serde_json::to_value(Resource::new(name, meta, JvmProfile::from(&**profile)))
         }
         Spec::Counter(counter) => serde_json::to_value(Resource::new(name, meta, Counter::from(&**counter))),
         Spec::Trigger(trigger) => serde_json::to_value(Resource::new(name, meta, Trigger::from(&**trigger))),

@@ -28,8 +28,8 @@ use crate::auth::Access;
 use crate::error::Problem;
 use crate::request::{Query, Request, Selector, missing};
 use crate::types::{
-    Action, Cluster, Counter, Document, File, List, MaintenanceWindow, Node, Patch, Resource, Secret,
-    SshProfile, Token, Trigger, User,
+    Action, Cluster, Counter, Document, File, JvmProfile, List, MaintenanceWindow, Node, Patch, Resource,
+    Secret, SshProfile, Token, Trigger, User,
 };
 
 /// About how large a page may be.
@@ -41,6 +41,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     all.extend(kind::<Cluster>());
     all.extend(kind::<Node>());
     all.extend(kind::<SshProfile>());
+    all.extend(kind::<JvmProfile>());
     all.extend(kind::<Counter>());
     all.extend(kind::<Trigger>());
     all.extend(kind::<Action>());
@@ -106,6 +107,7 @@ fn filters(kind: Kind) -> &'static [(&'static str, &'static str)] {
         Kind::Node => &[
             ("cluster", "Only nodes of this cluster."),
             ("ssh_profile", "Only nodes that use this SSH profile."),
+            ("jvm", "Only nodes that have a JVM of this profile."),
         ],
         Kind::Counter => &[
             ("cluster", "Only counters collected on this cluster."),
@@ -118,7 +120,7 @@ fn filters(kind: Kind) -> &'static [(&'static str, &'static str)] {
         Kind::Action => &[("type", "Only actions of this type.")],
         Kind::MaintenanceWindow => &[("cluster", "Only windows of this cluster or its nodes.")],
         Kind::User | Kind::Token => &[("role", "Only with this role.")],
-        Kind::Cluster | Kind::SshProfile | Kind::File | Kind::Secret => &[],
+        Kind::Cluster | Kind::SshProfile | Kind::JvmProfile | Kind::File | Kind::Secret => &[],
     }
 }
 
@@ -128,6 +130,7 @@ fn passes(state: &State, object: &Object, filter: &str, wanted: &str) -> bool {
     match (&object.spec, filter) {
         (Spec::Node(node), "cluster") => named(&node.cluster),
         (Spec::Node(node), "ssh_profile") => node.ssh_profile.as_ref().is_some_and(named),
+        (Spec::Node(node), "jvm") => node.jvms.iter().any(named),
         (Spec::Counter(counter), "cluster") => counter.clusters.iter().any(|selector| match selector {
             ClusterSelector::All => true,
             ClusterSelector::Named(name) => named(name),
@@ -135,6 +138,7 @@ fn passes(state: &State, object: &Object, filter: &str, wanted: &str) -> bool {
         (Spec::Counter(counter), "type") => match counter.source {
             CounterSource::Ssh(_) => wanted == "ssh",
             CounterSource::Push => wanted == "push",
+            CounterSource::Jmx(_) => wanted == "jmx",
         },
         (Spec::Trigger(trigger), "cluster") => named(&trigger.cluster),
         (Spec::Trigger(trigger), "counter") => {
