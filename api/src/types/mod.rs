@@ -43,7 +43,7 @@ pub(crate) use event::actor_text;
 pub use event::{Event, Evidence};
 pub(crate) use file::sha256_hex;
 pub use file::{File, FileVersion};
-pub use login::{Identity, Login, LoginAnswer};
+pub use login::{Identity, Login, LoginAnswer, NewSession, Session};
 pub use maintenance_window::MaintenanceWindow;
 pub use node::Node;
 pub use peer::{IssuedToken, JoinToken, NewLeader, Peer, PeerRole};
