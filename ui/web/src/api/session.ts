@@ -7,8 +7,26 @@ type State = { phase: "asking" } | { phase: "out"; why?: string } | { phase: "in
 let state: State = { phase: "asking" };
 const listeners = new Set<() => void>();
 
+/**
+ * Says that this browser has a session, for all peers of this host: the session's own cookie cannot be seen from here, and
+ * asking without one would be refused.
+ */
+const HINT = "rscaler_logged_in";
+
+function hint(): boolean {
+  return document.cookie.split("; ").some((cookie) => cookie === `${HINT}=1`);
+}
+
+function setHint(has: boolean): void {
+  // biome-ignore lint/suspicious/noDocumentCookie: the Cookie Store API is not everywhere, nor without TLS
+  document.cookie = `${HINT}=1; Path=/; SameSite=Strict; Max-Age=${has ? 30 * 86_400 : 0}`;
+}
+
 function become(next: State): void {
   state = next;
+  if (next.phase !== "asking") {
+    setHint(next.phase === "in");
+  }
   setCsrf(next.phase === "in" ? (next.session.csrf ?? "") : "");
   for (const listener of listeners) {
     listener();
@@ -49,7 +67,7 @@ export async function resume(): Promise<void> {
   if (ticket) {
     history.replaceState(history.state, "", location.pathname + location.search);
   }
-  for (;;) {
+  while (hint()) {
     try {
       become({ phase: "in", session: await must(api.GET("/api/v1/session")) });
       return;

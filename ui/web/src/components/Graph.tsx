@@ -118,8 +118,9 @@ function drawThresholds(plot: uPlot, { thresholds }: Drawn): void {
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
-    const wide = ctx.measureText(threshold.label).width;
-    ctx.fillText(threshold.label, bbox.left + bbox.width - wide - 4 * devicePixelRatio, y - 4 * devicePixelRatio);
+    ctx.textAlign = "right";
+    ctx.textBaseline = "bottom";
+    ctx.fillText(threshold.label, bbox.left + bbox.width - 4 * devicePixelRatio, y - 3 * devicePixelRatio);
   }
   ctx.restore();
 }

@@ -139,15 +139,14 @@ function Variants(part: Part) {
     return null;
   }
   const shape = value !== null && typeof value === "object" ? Object.keys(value)[0] : undefined;
-  const chosen = shape ?? (typeof value === "string" ? (field.words.includes(value) ? value : "text") : "");
+  const chosen = (shape && `of:${shape}`) ?? (typeof value === "string" ? (field.words.includes(value) ? value : "text") : "");
   const options = [
     ...(field.optional
       ? [{ value: "", label: field.default !== undefined ? `as usual (${field.default})` : "none" }]
       : []),
     ...(field.free ? [{ value: "text", label: "here" }] : []),
     ...field.words.map((word) => ({ value: word, label: word })),
-    ...field.shapes.map((one) => ({
-      value: one.name,
+    ...field.shapes.map((one) => ({ value: `of:${one.name}`,
       label: field.free ? `of a ${one.name}` : `${one.name.replaceAll("_", " ")}…`,
     })),
   ];
@@ -160,7 +159,7 @@ function Variants(part: Part) {
     } else if (field.words.includes(next)) {
       set(next);
     } else {
-      set({ [next]: "" });
+      set({ [next.slice(3)]: "" });
     }
   };
   return (
@@ -171,7 +170,6 @@ function Variants(part: Part) {
         data={options}
         value={chosen === "" && !field.optional ? null : chosen}
         onChange={choose}
-        w={chosen === "text" ? undefined : undefined}
       />
       {chosen === "text" && (
         <Textarea

@@ -123,7 +123,7 @@ export function Loaded<T>({
   return <Wait lines={lines ?? 3} />;
 }
 
-export type Tone = "ok" | "pending" | "firing" | "recovering" | "busy" | "idle";
+export type Tone = "lead" | "ok" | "pending" | "firing" | "recovering" | "busy" | "idle";
 
 const TONES: Record<string, Tone> = {
   ok: "ok",
@@ -140,7 +140,7 @@ const TONES: Record<string, Tone> = {
   lost: "firing",
   cancelled: "idle",
   skipped: "idle",
-  leader: "busy",
+  leader: "lead",
   voter: "idle",
   learner: "idle",
   disabled: "idle",
@@ -185,6 +185,18 @@ export function Meter({ part, tone = "busy", label }: { part: number; tone?: Ton
     >
       <span style={{ width: `${percent}%` }} />
     </span>
+  );
+}
+
+/** Words of the API: what stands between backticks is a name. */
+export function Words({ text }: { text: string }) {
+  return text.split("`").map((part, index) =>
+    index % 2 === 1 ? (
+      // biome-ignore lint/suspicious/noArrayIndexKey: the parts of a text do not move
+      <code key={index}>{part}</code>
+    ) : (
+      part
+    ),
   );
 }
 

@@ -12,7 +12,7 @@ import { say, sayProblem } from "../app/toast";
 import type { Mistake } from "../components/Editor";
 import { Icon } from "../components/Icon";
 import { type Column, Table } from "../components/Lists";
-import { Badge, download, Empty, Head, Loaded, Section, Trouble, Wait, When } from "../components/parts";
+import { Badge, download, Empty, Head, Loaded, Section, Trouble, Wait, When, Words } from "../components/parts";
 import { SchemaForm } from "../components/SchemaForm";
 import { toPointer } from "../lib/pointer";
 import { blank, type Field, fieldsOf, type Schema } from "../lib/schema";
@@ -1050,7 +1050,7 @@ export function Events() {
                 cell: (event) => (
                   <>
                     <span className={`dot tone-${eventTone(event)}`} style={{ marginRight: 8 }} />
-                    {event.message}
+                    <Words text={event.message} />
                   </>
                 ),
               },

@@ -6,7 +6,7 @@ import { checks, events, objects, peers, runs, samples, triggerState } from "../
 import { useMay } from "../api/session";
 import { Icon } from "../components/Icon";
 import { Table } from "../components/Lists";
-import { Badge, Empty, Head, Loaded, Meter, Section, Trouble, toneOf, Wait, When } from "../components/parts";
+import { Badge, Empty, Head, Loaded, Meter, Section, Trouble, toneOf, Wait, When, Words } from "../components/parts";
 import { causeText, stepText, tasksOf } from "../lib/runs";
 import { sparkline } from "../lib/series";
 import { parseSpan } from "../lib/time";
@@ -90,7 +90,7 @@ export function Overview() {
   const failing = useQuery(checks({ failing: "true" })).data ?? [];
   const going = useQuery(runs({ state: "running" })).data?.items ?? [];
   const plane = useQuery(peers);
-  const feed = useQuery(events({}, 14));
+  const feed = useQuery(events({}, 40));
   const mayRun = useMay("operator");
   const mayConfigure = useMay("admin");
   const stateQueries = useQueries({ queries: triggers.map((one) => triggerState(one.name)) });
@@ -348,7 +348,7 @@ export function Overview() {
           }
         >
           <Loaded query={feed} lines={8}>
-            {({ items }) => <Feed items={items} />}
+            {({ items }) => <Feed items={items.filter((event) => !isLogin(event)).slice(0, 14)} />}
           </Loaded>
         </Section>
       </div>
@@ -393,6 +393,11 @@ function LastRuns() {
   );
 }
 
+/** Somebody who logs in or out is no news. */
+function isLogin(event: Schemas["Event"]): boolean {
+  return event.object === "token" && (event.name?.startsWith("login-") ?? false);
+}
+
 /** What happened, newest first. */
 export function Feed({ items }: { items: Schemas["Event"][] }) {
   if (items.length === 0) {
@@ -405,7 +410,13 @@ export function Feed({ items }: { items: Schemas["Event"][] }) {
           <When at={event.at} />
           <p>
             <span className={`dot tone-${eventTone(event)}`} style={{ marginRight: 7 }} />
-            {event.run ? <Link to={`/runs/${event.run}`}>{event.message}</Link> : event.message}
+            {event.run ? (
+              <Link to={`/runs/${event.run}`}>
+                <Words text={event.message} />
+              </Link>
+            ) : (
+              <Words text={event.message} />
+            )}
             {event.actor !== "system" && <span className="quiet"> · {event.actor.split("/").pop()}</span>}
           </p>
         </li>
