@@ -133,7 +133,10 @@ function read(keys: unknown[][]): void {
   for (const key of keys) {
     due.set(JSON.stringify(key), key);
   }
-  timer ??= setTimeout(() => {
+  if (timer !== null) {
+    return;
+  }
+  timer = setTimeout(() => {
     timer = null;
     const now = [...due.values()];
     due.clear();

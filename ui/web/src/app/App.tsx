@@ -26,7 +26,14 @@ const theme = createTheme({
     TextInput: { defaultProps: { size: "sm" } },
     Select: { defaultProps: { size: "sm", allowDeselect: false, checkIconPosition: "right" } },
     Tooltip: { defaultProps: { openDelay: 400, withArrow: true, fz: 12 } },
-    Modal: { defaultProps: { radius: 10, transitionProps: { duration: 120 }, overlayProps: { opacity: 0.45 } } },
+    Modal: {
+      defaultProps: {
+        closeButtonProps: { "aria-label": "Close" },
+        radius: 10,
+        transitionProps: { duration: 120 },
+        overlayProps: { opacity: 0.45 },
+      },
+    },
     Menu: { defaultProps: { shadow: "md", transitionProps: { duration: 80 } } },
   },
 });

@@ -76,7 +76,7 @@ export function Finder({ open, onClose }: { open: boolean; onClose: () => void }
   const [at, setAt] = useState(0);
   const things = useThings(open);
   const navigate = useNavigate();
-  const list = useRef<HTMLUListElement>(null);
+  const list = useRef<HTMLDivElement>(null);
   const id = useId();
   const output: Findable[] = typed.trim()
     ? [
@@ -117,7 +117,8 @@ export function Finder({ open, onClose }: { open: boolean; onClose: () => void }
       padding={0}
       size={560}
       yOffset="12vh"
-      aria-label="Search"
+      title="Search"
+      styles={{ header: { display: "none" } }}
       className="finder"
     >
       <input
@@ -144,11 +145,11 @@ export function Finder({ open, onClose }: { open: boolean; onClose: () => void }
           }
         }}
       />
-      <ul ref={list} id={id} role="listbox" aria-label="Found">
+      <div ref={list} id={id} role="listbox" aria-label="Found">
         {found.map((thing, index) => (
           // biome-ignore lint/a11y/useKeyWithClickEvents: the box above has the keys
           // biome-ignore lint/a11y/useFocusableInteractive: the focus stays in the box above
-          <li
+          <div
             key={`${thing.what}-${thing.to}-${thing.text}`}
             id={`${id}-${index}`}
             role="option"
@@ -159,10 +160,10 @@ export function Finder({ open, onClose }: { open: boolean; onClose: () => void }
             <span>{thing.text}</span>
             {thing.more && <span className="quiet small cut">{thing.more}</span>}
             <span className="quiet small push">{thing.what}</span>
-          </li>
+          </div>
         ))}
-        {found.length === 0 && <li className="quiet">Nothing is called so.</li>}
-      </ul>
+        {found.length === 0 && <div className="quiet">Nothing is called so.</div>}
+      </div>
     </Modal>
   );
 }

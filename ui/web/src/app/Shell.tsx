@@ -1,7 +1,7 @@
 import { ActionIcon, Button, Menu, Modal, useMantineColorScheme } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
-import { Link, NavLink, Outlet, useLocation, useNavigate } from "react-router";
+import { Link, NavLink, Outlet, useLocation, useNavigate, useSearchParams } from "react-router";
 import { elsewhere, others, useLive, useLiveUpdates } from "../api/live";
 import { objects, peers, triggerState } from "../api/queries";
 import { logOut, useMay, useSession } from "../api/session";
@@ -55,19 +55,20 @@ function ClusterItem({ name, triggers, onGo }: { name: string; triggers: string[
   const second = useQuery({ ...triggerState(triggers[1] ?? ""), enabled: triggers[1] !== undefined });
   const states = [first.data?.state, second.data?.state];
   const tone = states.includes("firing") ? "firing" : states.includes("pending") ? "pending" : "ok";
+  const [params] = useSearchParams();
+  const { pathname } = useLocation();
+  const here = pathname === "/monitor" && params.get("cluster") === name;
   return (
-    <NavLink
+    <Link
       to={`/monitor?cluster=${encodeURIComponent(name)}`}
-      className={({ isActive }) =>
-        isActive && new URLSearchParams(location.search).get("cluster") === name ? "item" : "item"
-      }
+      className="item"
       onClick={onGo}
-      aria-current={undefined}
+      aria-current={here ? "page" : undefined}
     >
       <span className={`dot tone-${triggers.length > 0 ? tone : "idle"}`} style={{ margin: "0 4.5px" }} />
       <span className="cut">{name}</span>
       {tone !== "ok" && triggers.length > 0 && <span className="sr">{tone}</span>}
-    </NavLink>
+    </Link>
   );
 }
 

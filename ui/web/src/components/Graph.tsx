@@ -132,6 +132,7 @@ export function Graph(props: GraphProps) {
   const { colorScheme } = useMantineColorScheme();
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
+  const began = useRef<number | null>(null);
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const [cursor, setCursor] = useState<number | null>(null);
   const [box, setBox] = useState<{ left: number; width: number } | null>(null);
@@ -235,7 +236,16 @@ export function Graph(props: GraphProps) {
       ],
       hooks: {
         drawClear: [(self: uPlot) => drawBands(self, drawnNow.current)],
-        draw: [(self: uPlot) => drawThresholds(self, drawnNow.current)],
+        draw: [
+          (self: uPlot) => {
+            drawThresholds(self, drawnNow.current);
+            if (began.current !== null && self.data[0].length > 0) {
+              const detail = { series: self.series.length - 1, points: self.data[0].length };
+              performance.measure("graph", { start: began.current, end: performance.now(), detail });
+            }
+            began.current = null;
+          },
+        ],
         setCursor: [(self: uPlot) => setCursor(self.cursor.idx ?? null)],
         setSize: [(self: uPlot) => setBox({ left: self.over.offsetLeft, width: self.over.clientWidth })],
         ready: [(self: uPlot) => setBox({ left: self.over.offsetLeft, width: self.over.clientWidth })],
@@ -280,6 +290,8 @@ export function Graph(props: GraphProps) {
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new plot needs its data, too
   useEffect(() => {
+    // How long it takes is there to be seen in the browser's own tools, and is tested.
+    began.current = performance.now();
     plot.current?.setData([data.times, ...data.values] as uPlot.AlignedData);
   }, [data, from, to, names, unit, height, zone, colorScheme, group]);
 
@@ -361,6 +373,7 @@ export function Graph(props: GraphProps) {
             {props.marks
               ?.filter((mark) => mark.at >= from && mark.at <= to)
               .map((mark) => (
+                // biome-ignore lint/a11y/useAnchorContent: its label says it, and it is drawn by its style
                 <a
                   key={`${mark.to}-${mark.at}`}
                   href={mark.to}

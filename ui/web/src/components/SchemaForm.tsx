@@ -48,7 +48,7 @@ function useField({ field, path, state, label }: Part) {
   const error = state.errors.get(toPointer(path));
   const common = {
     label: label ?? title(field.name),
-    description: field.description || undefined,
+    description: field.description.replaceAll("`", "") || undefined,
     error,
     required: field.required,
     "data-pointer": toPointer(path),
@@ -139,14 +139,16 @@ function Variants(part: Part) {
     return null;
   }
   const shape = value !== null && typeof value === "object" ? Object.keys(value)[0] : undefined;
-  const chosen = (shape && `of:${shape}`) ?? (typeof value === "string" ? (field.words.includes(value) ? value : "text") : "");
+  const chosen =
+    (shape && `of:${shape}`) ?? (typeof value === "string" ? (field.words.includes(value) ? value : "text") : "");
   const options = [
     ...(field.optional
       ? [{ value: "", label: field.default !== undefined ? `as usual (${field.default})` : "none" }]
       : []),
     ...(field.free ? [{ value: "text", label: "here" }] : []),
     ...field.words.map((word) => ({ value: word, label: word })),
-    ...field.shapes.map((one) => ({ value: `of:${one.name}`,
+    ...field.shapes.map((one) => ({
+      value: `of:${one.name}`,
       label: field.free ? `of a ${one.name}` : `${one.name.replaceAll("_", " ")}…`,
     })),
   ];
@@ -361,15 +363,28 @@ export function FieldInput(part: Part) {
   }
 }
 
-/** A form for an object of any kind, as the API describes it. */
+const SHORT = new Set(["choice", "number", "flag", "texts"]);
+
+function isShort(field: Field): boolean {
+  return SHORT.has(field.type) || (field.type === "text" && !field.multiline);
+}
+
+/** A form for an object of any kind, as the API describes it. Short fields stand side by side. */
 export function SchemaForm({ fields, state }: { fields: Field[]; state: FormState }) {
-  const rare = fields.filter((field) => !field.required && field.name === "labels");
-  const usual = fields.filter((field) => !rare.includes(field));
-  return (
-    <>
-      {[...usual, ...rare].map((field) => (
+  const groups: Field[][] = [];
+  for (const field of fields.filter((one) => !state.fixed?.has(one.name))) {
+    const last = groups.at(-1);
+    if (last?.[0] && isShort(last[0]) && isShort(field)) {
+      last.push(field);
+    } else {
+      groups.push([field]);
+    }
+  }
+  return groups.map((group) => (
+    <div key={group[0]?.name} className="two">
+      {group.map((field) => (
         <FieldInput key={field.name} field={field} path={[field.name]} state={state} />
       ))}
-    </>
-  );
+    </div>
+  ));
 }

@@ -204,8 +204,8 @@ export function Terminal({
   const [searching, setSearching] = useState(false);
   const wanted = (own || search).toLowerCase();
   const count = lines.length;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: lines grow in place
   const found = useMemo(
-    // biome-ignore lint/correctness/useExhaustiveDependencies: lines grow in place
     () => (wanted ? lines.filter((line) => plainLine(line.runs).toLowerCase().includes(wanted)).length : 0),
     [wanted, lines, count],
   );
@@ -279,7 +279,8 @@ export function Terminal({
           </div>
         )}
         {shown.map((line, index) => (
-          <Row key={lines.length - shown.length + index} line={line} search={wanted} />
+          // biome-ignore lint/suspicious/noArrayIndexKey: a line is known by its number
+          <Row key={Math.max(0, lines.length - LINES_MAX) + index} line={line} search={wanted} />
         ))}
         {count === 0 && query.data && (
           <span className="note">{query.data.complete ? "It printed nothing." : "Nothing yet."}</span>

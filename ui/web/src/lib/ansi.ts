@@ -97,8 +97,8 @@ function sgr(look: Look, codes: number[]): Look {
   return next;
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: escapes are what is looked for
 const ESCAPE =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: escapes are what is looked for
   /\x1b(?:\[([0-9;:?<=>]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-OQ-WYZ\\`-~])/y;
 /** An escape longer than this is no escape. */
 const ESCAPE_MAX = 4096;

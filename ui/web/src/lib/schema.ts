@@ -166,7 +166,24 @@ export function fieldOf(name: string, given: Schema, all: Schemas, required = fa
 
 /** Fields that are shown last, in this order. */
 const LAST = ["description", "labels"];
-const FIRST = ["name", "type", "cluster", "hostname"];
+/** Fields in the order in which people think of them; what is not here follows. */
+const FIRST = [
+  ["name", "type", "cluster", "hostname", "port", "ssh_profile", "user", "role", "script", "parse", "clusters"],
+  [
+    "interval",
+    "timeout",
+    "unit",
+    "when",
+    "match",
+    "for",
+    "steps",
+    "per",
+    "aggregate",
+    "cooldown",
+    "no_data",
+    "enabled",
+  ],
+].flat();
 
 /** An object's fields that can be written: the needed ones first. */
 export function fieldsOf(schema: Schema, all: Schemas, depth = 0): Field[] {

@@ -622,7 +622,7 @@ function YamlEditor({
   const yaml = useQuery({ queryKey: ["yaml"], queryFn: () => import("yaml"), staleTime: Number.POSITIVE_INFINITY });
   const [text, setText] = useState<string | null>(null);
   const module = yaml.data;
-  const shown = text ?? module?.stringify({ kind, ...value }, { lineWidth: 110 }) ?? "";
+  const shown = text ?? module?.stringify({ kind, name: value["name"], ...value }, { lineWidth: 110 }) ?? "";
   const parsed = useMemo(() => {
     if (!module) {
       return null;

@@ -319,7 +319,7 @@ function GraphInSight({
       </header>
       {query.isError && !query.data ? (
         <Trouble error={query.error} again={() => void query.refetch()} />
-      ) : !query.data ? (
+      ) : !seen ? null : !query.data ? (
         <Wait lines={1} chart />
       ) : (
         <Graph

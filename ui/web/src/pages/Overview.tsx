@@ -417,7 +417,7 @@ export function Feed({ items }: { items: Schemas["Event"][] }) {
             ) : (
               <Words text={event.message} />
             )}
-            {event.actor !== "system" && <span className="quiet"> · {event.actor.split("/").pop()}</span>}
+            {/^(user|token)\//.test(event.actor) && <span className="quiet"> · {event.actor.split("/").pop()}</span>}
           </p>
         </li>
       ))}

@@ -384,7 +384,8 @@ function One({ trigger }: { trigger: Trigger }) {
         <dt>Then</dt>
         <dd>
           {trigger.steps.map((step, index) => (
-            <span key={`${step.action}-${index}`}>
+            // biome-ignore lint/suspicious/noArrayIndexKey: steps are known by their place
+            <span key={index}>
               {index > 0 && ", then "}
               <Link className="link" to={`/admin/actions/${step.action}`}>
                 {step.action}
