@@ -42,9 +42,13 @@ export async function logIn(page: Page, user: string, at = 0, path = "/"): Promi
   await expect(page.getByRole("navigation", { name: "Main" })).toBeAttached();
 }
 
-/** What is serious for those who cannot see, hear or point. */
-export async function barriers(page: Page): Promise<string[]> {
-  const found = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]).analyze();
+/** What is serious for those who cannot see, hear or point; by all rules of WCAG 2.2 AA, or by some. */
+export async function barriers(page: Page, rules?: string[]): Promise<string[]> {
+  const axe = new AxeBuilder({ page });
+  const found = await (rules
+    ? axe.withRules(rules)
+    : axe.withTags(["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"])
+  ).analyze();
   const serious = found.violations.filter((one) => one.impact === "serious" || one.impact === "critical");
   const where = new URL(page.url()).pathname;
   return serious.map((one) => `${where} ${one.id}: ${one.help}\n  ${one.nodes.map((node) => node.html).join("\n  ")}`);

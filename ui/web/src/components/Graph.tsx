@@ -144,6 +144,23 @@ export function Graph(props: GraphProps) {
   drawnNow.current = drawn;
   const names = labels.join("\u0001");
 
+  // Beside the plot, which may be made anew in the middle of a drag.
+  const panning = useRef<number | null>(null);
+  useEffect(() => {
+    const released = (event: MouseEvent) => {
+      const width = plot.current?.over.clientWidth ?? 0;
+      if (panning.current !== null && width > 0) {
+        const part = (panning.current - event.clientX) / width;
+        if (Math.abs(part) > 0.01) {
+          latest.current.onPan?.(part);
+        }
+      }
+      panning.current = null;
+    };
+    addEventListener("mouseup", released);
+    return () => removeEventListener("mouseup", released);
+  }, []);
+
   // A plot is made for its series, and kept while only their values change.
   // biome-ignore lint/correctness/useExhaustiveDependencies: what changes often is read through refs
   useEffect(() => {
@@ -155,7 +172,6 @@ export function Graph(props: GraphProps) {
     const quiet = css("--quiet");
     const line = css("--line");
     const font = `11px "Geist Variable", system-ui, sans-serif`;
-    let panning: { x: number } | null = null;
     const options: uPlot.Options = {
       width: target.clientWidth,
       height,
@@ -171,7 +187,7 @@ export function Graph(props: GraphProps) {
         bind: {
           mousedown: (_self, _target, handler) => (event) => {
             if (event.shiftKey) {
-              panning = { x: event.clientX };
+              panning.current = event.clientX;
               return null;
             }
             return handler(event);
@@ -264,16 +280,6 @@ export function Graph(props: GraphProps) {
     };
     const made = new uPlot(options, [[], ...labels.map(() => [])] as uPlot.AlignedData, target);
     plot.current = made;
-    const moved = (event: MouseEvent) => {
-      if (panning) {
-        const part = (panning.x - event.clientX) / Math.max(1, made.over.clientWidth);
-        panning = null;
-        if (Math.abs(part) > 0.01) {
-          latest.current.onPan?.(part);
-        }
-      }
-    };
-    addEventListener("mouseup", moved);
     const resized = new ResizeObserver(() => {
       if (target.clientWidth > 0 && target.clientWidth !== made.width) {
         made.setSize({ width: target.clientWidth, height });
@@ -281,7 +287,6 @@ export function Graph(props: GraphProps) {
     });
     resized.observe(target);
     return () => {
-      removeEventListener("mouseup", moved);
       resized.disconnect();
       made.destroy();
       plot.current = null;
@@ -343,8 +348,6 @@ export function Graph(props: GraphProps) {
 
   return (
     <div>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: the arrow keys pan and zoom it */}
-      {/* biome-ignore lint/a11y/useSemanticElements: a picture with keys of its own */}
       <div
         className="plot"
         ref={place}

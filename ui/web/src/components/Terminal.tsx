@@ -261,7 +261,6 @@ export function Terminal({
         </span>
       </header>
       {query.isError && <Trouble error={query.error} />}
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must reach it */}
       <div
         className="out"
         ref={place}

@@ -520,7 +520,9 @@ function ObjectEditor({
       >
         <div className="stack">
           <p>This is the only time that it is shown. Only its hash is kept.</p>
-          <pre className="block">{String(shown?.["token"] ?? "")}</pre>
+          <pre className="block" tabIndex={0}>
+            {String(shown?.["token"] ?? "")}
+          </pre>
           <div>
             <Button
               variant="filled"
@@ -743,7 +745,7 @@ function Versions({ name }: { name: string }) {
           {open !== null && (
             <Loaded query={content}>
               {(text) => (
-                <pre className="block" style={{ maxHeight: 420 }}>
+                <pre className="block" tabIndex={0} style={{ maxHeight: 420 }}>
                   {text}
                 </pre>
               )}
@@ -771,7 +773,7 @@ function HostKeys({ name }: { name: string }) {
             <Empty title="No key is recorded yet." />
           ) : (
             keys.map((key) => (
-              <pre key={key} className="block">
+              <pre key={key} className="block" tabIndex={0}>
                 {key}
               </pre>
             ))
@@ -1264,7 +1266,10 @@ export function Peers() {
       <Modal opened={token !== null} onClose={() => setToken(null)} title="On the machine of the new peer" size="lg">
         <div className="stack">
           <p>The token works once. Give the machine its own addresses:</p>
-          <pre className="block">{`rscaler server --data-dir /var/lib/rscaler --api HOST:7700 --peer HOST:7701 --join ${leader?.peer ?? "PEER"} --join-token ${token?.token}`}</pre>
+          <pre
+            className="block"
+            tabIndex={0}
+          >{`rscaler server --data-dir /var/lib/rscaler --api HOST:7700 --peer HOST:7701 --join ${leader?.peer ?? "PEER"} --join-token ${token?.token}`}</pre>
           <p className="quiet small">
             It ends <When at={token?.expires} />.
           </p>

@@ -706,12 +706,12 @@ function CheckList({ items, search = "" }: { items: Schemas["Check"][]; search?:
             check.output ? (
               <>
                 {check.output.stdout && (
-                  <pre className="block">
+                  <pre className="block" tabIndex={0}>
                     <Found text={check.output.stdout} search={search} />
                   </pre>
                 )}
                 {check.output.stderr && (
-                  <pre className="block" style={{ color: "var(--firing)", marginTop: 4 }}>
+                  <pre className="block" tabIndex={0} style={{ color: "var(--firing)", marginTop: 4 }}>
                     <Found text={check.output.stderr} search={search} />
                   </pre>
                 )}

@@ -144,12 +144,18 @@ export function Overview() {
           </>
         ) : nodes.data.length === 0 ? (
           "Nothing is watched yet. "
+        ) : unwell > 0 ? (
+          "No trigger is firing. "
         ) : (
           "All is quiet. "
         )}
         <span className="quiet">
           {plural(nodes.data.length, "node")} in {plural(clusters.data.length, "cluster")}
-          {unwell > 0 && `, ${unwell} with failing checks`}
+          {unwell > 0 && (
+            <>
+              , <Link to="/outputs?failing=true">{unwell} with failing checks</Link>
+            </>
+          )}
           {plane.data &&
             (silent > 0
               ? `; ${plural(silent, "peer")} of ${plane.data.length} ${silent === 1 ? "is" : "are"} silent`

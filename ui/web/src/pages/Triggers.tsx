@@ -469,7 +469,7 @@ function One({ trigger }: { trigger: Trigger }) {
                           one.state === "ok" ? null : (
                             <Meter
                               part={heldPart(trigger, one)}
-                              tone={one.state === "firing" ? "firing" : "pending"}
+                              tone={one.state === "firing" || one.state === "recovering" ? one.state : "pending"}
                               label={`It has held for ${one.held}`}
                             />
                           ),
