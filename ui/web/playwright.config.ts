@@ -7,7 +7,7 @@ const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-ru
 /** Real peers and hosts are started by `tests/cluster/ui.rs`, which runs this. */
 export default defineConfig({
   testDir: "e2e",
-  outputDir: process.env["RSCALER_UI_SHOTS"] ?? "node_modules/.e2e",
+  outputDir: "node_modules/.e2e",
   workers: 1,
   fullyParallel: false,
   timeout: 60_000,

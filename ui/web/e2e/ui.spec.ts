@@ -305,6 +305,7 @@ test("keys go places, and the search finds nodes", async ({ page }) => {
   await page.keyboard.press("/");
   await page.getByRole("combobox", { name: "Search everything" }).fill("web01");
   await expect(page.getByRole("option").first()).toContainText("web01");
+  await expect(page.locator(".finder .mantine-Modal-content")).toHaveCSS("opacity", "1");
   await shot(page, "finder");
   await page.keyboard.press("Enter");
   await expect(page).toHaveURL(/node=web01/);

@@ -22,12 +22,36 @@ export interface Band {
   state: "pending" | "firing";
 }
 
-/** Something that happened, to go to. */
+/** A run, to go to. */
 export interface Mark {
   at: number;
+  run: number;
   title: string;
-  to: string;
   tone: string;
+}
+
+/** Marks closer than this are one, which leads to all of them. */
+const MARK_PX = 24;
+const MARKED_MAX = 24;
+
+interface Group {
+  left: number;
+  marks: Mark[];
+}
+
+function grouped(marks: Mark[], from: number, to: number, width: number): Group[] {
+  const groups: Group[] = [];
+  const shown = marks.filter((mark) => mark.at >= from && mark.at <= to).sort((a, b) => a.at - b.at);
+  for (const mark of shown) {
+    const left = ((mark.at - from) / (to - from)) * width;
+    const last = groups.at(-1);
+    if (last && left - last.left < MARK_PX) {
+      last.marks.push(mark);
+    } else {
+      groups.push({ left, marks: [mark] });
+    }
+  }
+  return groups;
 }
 
 export interface GraphProps {
@@ -373,25 +397,35 @@ export function Graph(props: GraphProps) {
         {isEmpty && <div className="nodata">{props.nothing ?? "No samples in this range."}</div>}
         {box && (props.marks?.length ?? 0) > 0 && (
           <div className="marks">
-            {props.marks
-              ?.filter((mark) => mark.at >= from && mark.at <= to)
-              .map((mark) => (
-                // biome-ignore lint/a11y/useAnchorContent: its label says it, and it is drawn by its style
+            {grouped(props.marks ?? [], from, to, box.width).map(({ left, marks }) => {
+              const where = `/runs/${marks
+                .slice(-MARKED_MAX)
+                .map((mark) => mark.run)
+                .join(",")}`;
+              const words = marks
+                .slice(-MARKED_MAX)
+                .map((mark) => mark.title)
+                .join("\n");
+              const worst = marks.find((mark) => mark.tone === "firing") ?? marks.at(-1);
+              return (
                 <a
-                  key={`${mark.to}-${mark.at}`}
-                  href={mark.to}
-                  className={`tone-${mark.tone}`}
-                  style={{ left: box.left + ((mark.at - from) / (to - from)) * box.width }}
-                  title={mark.title}
-                  aria-label={mark.title}
+                  key={where}
+                  href={where}
+                  className={`tone-${worst?.tone}`}
+                  style={{ left: box.left + left }}
+                  title={words}
+                  aria-label={words}
                   onClick={(event) => {
                     if (!event.metaKey && !event.ctrlKey) {
                       event.preventDefault();
-                      void navigate(mark.to);
+                      void navigate(where);
                     }
                   }}
-                />
-              ))}
+                >
+                  {marks.length > 1 && marks.length}
+                </a>
+              );
+            })}
           </div>
         )}
       </div>

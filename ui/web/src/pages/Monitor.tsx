@@ -288,7 +288,7 @@ function GraphInSight({
           .map((run) => ({
             at: Date.parse(run.created),
             title: `Run ${run.id}: ${stepText(run)} on ${run.node ?? run.cluster}, ${causeText(run.cause)}, ${run.state}`,
-            to: `/runs/${run.id}`,
+            run: run.id,
             tone: toneOf(run.state),
           }));
   const open = () => context.change({ counter: counter.name });
