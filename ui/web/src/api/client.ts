@@ -93,6 +93,7 @@ export async function send<T>(
   path: string,
   body?: unknown,
   headers: Record<string, string> = {},
+  signal?: AbortSignal,
 ): Promise<T> {
   const raw = body instanceof Blob || typeof body === "string";
   const response = await ask(path, {
@@ -102,6 +103,7 @@ export async function send<T>(
       ...(body === undefined || raw ? {} : { "content-type": "application/json" }),
       ...headers,
     },
+    ...(signal ? { signal } : {}),
     ...(body === undefined ? {} : { body: raw ? (body as BodyInit) : JSON.stringify(body) }),
   });
   if (!response.ok) {

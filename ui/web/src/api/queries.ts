@@ -146,9 +146,31 @@ export interface Samples {
   step: number | null;
 }
 
+/** How many points each series may have where there are very many, so that what was refused once is not asked again. */
+const fitting = new Map<string, number>();
+/** Fewer points than this are no graph. */
+const POINTS_MIN = 50;
+
+/** Samples in about as many points as a graph can show; in fewer, where there are more series than one answer takes. */
 export async function readSamples(wanted: SamplesWanted, signal?: AbortSignal): Promise<Samples> {
   const { from, to } = resolve(wanted.range, Date.now());
-  let step = stepFor(to - from, wanted.points ?? POINTS_MAX, wanted.interval);
+  const place = `${wanted.counter}/${wanted.cluster}/${wanted.node}`;
+  for (let points = Math.min(wanted.points ?? POINTS_MAX, fitting.get(place) ?? POINTS_MAX); ; ) {
+    try {
+      return await readOnce(wanted, from, to, points, signal);
+    } catch (error) {
+      const isTooMuch = error instanceof ApiError && error.status === 422;
+      if (!isTooMuch || points / 2 < POINTS_MIN) {
+        throw error;
+      }
+      points = Math.floor(points / 2);
+      fitting.set(place, points);
+    }
+  }
+}
+
+async function readOnce(wanted: SamplesWanted, from: number, to: number, points: number, signal?: AbortSignal) {
+  let step = stepFor(to - from, points, wanted.interval);
   if (wanted.across && step === null) {
     step = Math.max(wanted.interval, 1000);
   }
@@ -166,12 +188,8 @@ export async function readSamples(wanted: SamplesWanted, signal?: AbortSignal): 
     query.set("across", wanted.across);
   }
   const path = `/api/v1/${place}/counters/${encodeURIComponent(wanted.counter)}/samples?${query}`;
-  const response = await fetch(path, signal ? { signal } : {});
-  const body = (await response.json()) as Schemas["SamplesAnswer"] & Schemas["Problem"];
-  if (!response.ok) {
-    throw new ApiError({ ...body, status: response.status });
-  }
-  return { series: body.series, from, to, step };
+  const { series } = await send<Schemas["SamplesAnswer"]>("GET", path, undefined, {}, signal);
+  return { series, from, to, step };
 }
 
 export function samples(wanted: SamplesWanted, refresh: number | false) {

@@ -41,7 +41,7 @@ export function Table<T>({
                   data-label={index === 0 ? undefined : column.title}
                   className={`${column.number ? "n" : ""}${column.tight ? " tight" : ""}`}
                 >
-                  {column.cell(item)}
+                  <div className="cell">{column.cell(item)}</div>
                 </td>
               ))}
             </tr>
