@@ -65,13 +65,14 @@ node_modules() {
     (cd "$1" && npm ci --no-audit --no-fund --loglevel=error) && cp "$1/package-lock.json" "$1/node_modules/.rscaler-lock"
 }
 
-# Types and lints of the web UI, and lints of the API's own page.
+# Types, lints and unit tests of the web UI, and lints of the API's own page.
 web() {
     node -e 'process.exit(Number.parseInt(process.versions.node) < 20 ? 1 : 0)' || {
         echo "Node.js 20 or newer is needed, and this is $(node --version)" >&2
         return 1
     }
-    node_modules ui/web && (cd ui/web && npm run --silent typecheck && npm run --silent lint)
+    node_modules ui/web && (cd ui/web && npm run --silent typecheck && npm run --silent lint &&
+        npm test --silent)
 }
 
 install_test_tools() {
@@ -83,7 +84,7 @@ install_test_tools() {
         need_file /usr/share/java/tomcat10-catalina.jar libtomcat10-java &&
         need_file /usr/share/java/jolokia-core.jar libjolokia-core-java &&
         need_file /usr/share/java/jetty9-server.jar libjetty9-java &&
-        need node nodejs && need npm npm &&
+        need node nodejs && need npm npm && need chromium chromium &&
         cargo_tool nextest && cargo_tool deny
 }
 

@@ -16,8 +16,9 @@ fn main() {
         "index.html",
         "package.json",
         "package-lock.json",
+        "openapi.json",
         "tsconfig.json",
-        "vite.config.js",
+        "vite.config.ts",
     ] {
         println!("cargo::rerun-if-changed=web/{watched}");
     }

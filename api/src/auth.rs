@@ -1,8 +1,8 @@
 //! Who asks, what they may do, and how often.
 //!
-//! Every call carries `Authorization: Bearer TOKEN`. Only the hash of a token is known; a token that a login gave
-//! does no more than its user may now, and ends when their password changes. The UI's session cookie will be read
-//! in [`credentials`], beside the header.
+//! Every call carries `Authorization: Bearer TOKEN`, or a browser's session cookie. Only the hash of a token is known; a
+//! token that a login gave does no more than its user may now, and ends when their password changes. A browser sends its
+//! cookie whoever made it ask: what changes something needs a header beside it that only the UI's own page can know.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use rscaler_raft::model::{Actor, Kind, Name, Object, Role, Spec, Timestamp, User};
+use rscaler_raft::model::{Actor, Kind, Name, Object, Role, Spec, Timestamp, Token, User};
 use rscaler_raft::secrets::hash_token;
 use rscaler_raft::state::State;
-use warp::http::HeaderMap;
-use warp::http::header::AUTHORIZATION;
+use warp::http::header::{AUTHORIZATION, COOKIE};
+use warp::http::{HeaderMap, Method};
 
 use crate::context::{Context, Limits};
 use crate::error::Problem;
@@ -25,7 +25,13 @@ use crate::types;
 pub(crate) const OWN_LABELS: &str = "rscaler/";
 /// Whose login gave a token.
 pub(crate) const LOGIN_LABEL: &str = "rscaler/login";
-/// Which of their passwords it was.
+/// With which token a browser's session was begun, where that was no login.
+pub(crate) const SESSION_LABEL: &str = "rscaler/session";
+/// The cookie that holds a browser's session.
+pub(crate) const SESSION_COOKIE: &str = "rscaler_session";
+/// The header that shows that a write comes from the UI's own page.
+pub(crate) const CSRF_HEADER: &str = "x-csrf-token";
+/// Which of their passwords, or which text of the token, it was.
 pub(crate) const PASSWORD_LABEL: &str = "rscaler/password";
 
 /// Who may call a route.
@@ -147,16 +153,44 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The token a request shows.
-fn credentials(headers: &HeaderMap) -> Result<&str, Problem> {
+/// The token a request shows: in the header, or else in a browser's cookie.
+fn credentials<'a>(method: &Method, headers: &'a HeaderMap) -> Result<&'a str, Problem> {
     let missing =
         || Problem::unauthenticated("this needs a token: send the header `Authorization: Bearer TOKEN`");
-    let value = headers.get(AUTHORIZATION).ok_or_else(missing)?.to_str().map_err(|_| missing())?;
-    let (scheme, token) = value.split_once(' ').ok_or_else(missing)?;
+    let Some(value) = headers.get(AUTHORIZATION) else {
+        let token = session_cookie(headers).ok_or_else(missing)?;
+        let shown = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok()).unwrap_or("");
+        // Compared by their hashes, so that how long it takes tells nothing.
+        if *method != Method::GET && hash_token(shown) != hash_token(&csrf_token(token)) {
+            return Err(Problem::forbidden(
+                "a change by session cookie takes the header `X-CSRF-Token`, as GET /api/v1/session gives it",
+            ));
+        }
+        return Ok(token);
+    };
+    let (scheme, token) = value.to_str().map_err(|_| missing())?.split_once(' ').ok_or_else(missing)?;
     if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
         return Err(missing());
     }
     Ok(token.trim())
+}
+
+/// The token in a browser's session cookie.
+pub(crate) fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find_map(|(name, value)| (name == SESSION_COOKIE && !value.is_empty()).then_some(value))
+}
+
+/// What the UI's page shows with each write of a session. Made of the session's token, so that any peer knows it.
+pub(crate) fn csrf_token(token: &str) -> String {
+    hex(&hash_token(&format!("csrf/{token}"))[..16])
+}
+
+/// Bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How long a token that is not known here waits for what this peer has yet to apply.
@@ -165,16 +199,24 @@ const CATCHING_UP: Duration = Duration::from_secs(2);
 /// Finds out who asks.
 pub(crate) async fn authenticate(
     ctx: &Context,
+    method: &Method,
     headers: &HeaderMap,
     address: IpAddr,
 ) -> Result<Caller, Problem> {
-    let hash = match credentials(headers) {
+    let hash = match credentials(method, headers) {
         Ok(token) => hash_token(token),
         Err(problem) => return Err(ctx.limiter().check_attempt(address).err().unwrap_or(problem)),
     };
-    let known = || ctx.handle().read(|state| caller(state, &hash));
-    let caller = match known() {
-        Some(caller) => caller,
+    let caller = find_caller(ctx, &hash, address).await?;
+    ctx.limiter().check_request(&caller.token)?;
+    Ok(caller)
+}
+
+/// Whose token has this hash.
+pub(crate) async fn find_caller(ctx: &Context, hash: &[u8; 32], address: IpAddr) -> Result<Caller, Problem> {
+    let known = || ctx.handle().read(|state| caller(state, hash));
+    match known() {
+        Some(caller) => Ok(caller),
         None => {
             // Counted first: strangers must not have the leader asked without end.
             ctx.limiter().check_attempt(address)?;
@@ -186,11 +228,9 @@ pub(crate) async fn authenticate(
             }
             known().ok_or_else(|| {
                 Problem::unauthenticated("this token does not work: it is unknown, deleted or expired")
-            })?
+            })
         }
-    };
-    ctx.limiter().check_request(&caller.token)?;
-    Ok(caller)
+    }
 }
 
 /// Refuses who has too small a role.
@@ -216,10 +256,21 @@ fn caller(state: &State, hash: &[u8; 32]) -> Option<Caller> {
         expires: token.expires,
         login: false,
     };
+    let mark = object.meta.labels.get(PASSWORD_LABEL);
+    if let Some(base) = object.meta.labels.get(SESSION_LABEL) {
+        let base_name = Name::new(base).ok()?;
+        let Some(Spec::Token(base)) = state.spec(Kind::Token, &base_name) else { return None };
+        let is_over = base.expires.is_some_and(|expires| expires <= state.clock().wall);
+        if is_over || mark != Some(&token_mark(base)) {
+            return None;
+        }
+        let role = caller.role.min(base.role);
+        return Some(Caller { actor: Actor::Token(base_name), role, login: true, ..caller });
+    }
     let Some(login) = object.meta.labels.get(LOGIN_LABEL) else { return Some(caller) };
     let user_name = Name::new(login).ok()?;
     let Some(Spec::User(user)) = state.spec(Kind::User, &user_name) else { return None };
-    if object.meta.labels.get(PASSWORD_LABEL) != Some(&password_mark(user)) {
+    if mark != Some(&password_mark(user)) {
         return None;
     }
     Some(Caller { actor: Actor::User(user_name), role: caller.role.min(user.role), login: true, ..caller })
@@ -227,19 +278,27 @@ fn caller(state: &State, hash: &[u8; 32]) -> Option<Caller> {
 
 /// Tells passwords of a user apart, and nothing else about them: the hash it is made of is salted.
 pub(crate) fn password_mark(user: &User) -> String {
-    let digest = hash_token(&user.password_hash);
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash_token(&user.password_hash)[..8])
 }
 
-/// Whether a login gave this token.
+/// Tells tokens that had the same name apart, and nothing else about them.
+pub(crate) fn token_mark(token: &Token) -> String {
+    hex(&hash_token(&hex(&token.hash))[..8])
+}
+
+/// Whether a login or a browser's session gave this token.
 pub(crate) fn is_login(object: &Object) -> bool {
-    object.meta.labels.contains_key(LOGIN_LABEL)
+    object.meta.labels.contains_key(LOGIN_LABEL) || object.meta.labels.contains_key(SESSION_LABEL)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    fn credentials(method: &Method, headers: &HeaderMap) -> Result<String, Problem> {
+        super::credentials(method, headers).map(str::to_string)
+    }
 
     #[test]
     fn only_a_bearer_token_is_a_credential() {
@@ -248,12 +307,30 @@ mod tests {
             headers.insert(AUTHORIZATION, value.parse().unwrap());
             headers
         };
-        assert_eq!(credentials(&with("Bearer abc")).unwrap(), "abc");
-        assert_eq!(credentials(&with("bearer  abc ")).unwrap(), "abc");
+        assert_eq!(credentials(&Method::POST, &with("Bearer abc")).unwrap(), "abc");
+        assert_eq!(credentials(&Method::POST, &with("bearer  abc ")).unwrap(), "abc");
         for bad in ["abc", "Basic abc", "Bearer", "Bearer  "] {
-            assert_eq!(credentials(&with(bad)).unwrap_err().status, 401, "{bad}");
+            assert_eq!(credentials(&Method::POST, &with(bad)).unwrap_err().status, 401, "{bad}");
         }
-        assert_eq!(credentials(&HeaderMap::new()).unwrap_err().status, 401);
+        assert_eq!(credentials(&Method::POST, &HeaderMap::new()).unwrap_err().status, 401);
+    }
+
+    #[test]
+    fn a_cookie_alone_reads_and_changes_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, "theme=dark; rscaler_session=abc; x=y".parse().unwrap());
+        assert_eq!(credentials(&Method::GET, &headers).unwrap(), "abc");
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            headers.remove(CSRF_HEADER);
+            assert_eq!(credentials(&method, &headers).unwrap_err().status, 403, "{method}");
+            headers.insert(CSRF_HEADER, csrf_token("abd").parse().unwrap());
+            assert_eq!(credentials(&method, &headers).unwrap_err().status, 403, "{method}");
+            headers.insert(CSRF_HEADER, csrf_token("abc").parse().unwrap());
+            assert_eq!(credentials(&method, &headers).unwrap(), "abc", "{method}");
+        }
+        // The header is what counts where both are there.
+        headers.insert(AUTHORIZATION, "Bearer other".parse().unwrap());
+        assert_eq!(credentials(&Method::GET, &headers).unwrap(), "other");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use utoipa::openapi::schema::Components;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Paths};
 use warp::http::Method;
 
@@ -36,6 +36,13 @@ pub fn describe() -> OpenApi {
         .description(Some("A token: of an object of kind token, or from a login."))
         .build();
     components.security_schemes.insert("bearer".to_string(), SecurityScheme::Http(bearer).into());
+    let cookie = ApiKeyValue::with_description(
+        crate::auth::SESSION_COOKIE,
+        "A browser's session, as POST /api/v1/session begins it. Changes take the header `X-CSRF-Token` beside it.",
+    );
+    components
+        .security_schemes
+        .insert("session".to_string(), SecurityScheme::ApiKey(ApiKey::Cookie(cookie)).into());
     let license = LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build();
     let info = InfoBuilder::new()
         .title("rscaler")

@@ -19,5 +19,6 @@ mod plane;
 mod ports;
 mod reach;
 mod rolling;
+mod ui;
 mod wait;
 mod writer;

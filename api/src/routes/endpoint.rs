@@ -67,7 +67,9 @@ impl Endpoint {
         if let Access::Role(role) = access {
             let role = types::Role::from(role).as_str();
             operation.extensions = Some(ExtensionsBuilder::new().add("x-role", role).build());
-            operation.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
+            let ways = ["bearer", "session"];
+            operation.security =
+                Some(ways.map(|way| SecurityRequirement::new(way, Vec::<String>::new())).into());
         } else {
             operation.security = Some(Vec::new());
         }
@@ -309,7 +311,8 @@ async fn answer(endpoint: Arc<Endpoint>, mut request: Request, name: Option<Requ
             }
             Access::Public => {}
             Access::Role(role) => {
-                let caller = auth::authenticate(&ctx, &request.headers, request.address).await?;
+                let caller =
+                    auth::authenticate(&ctx, &request.method, &request.headers, request.address).await?;
                 auth::authorize(&caller, role)?;
                 request.caller = Some(caller);
             }

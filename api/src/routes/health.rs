@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
+use warp::http::{HeaderValue, header};
 
 use super::endpoint::{Answer, Endpoint};
 use super::reply;
@@ -48,7 +49,13 @@ async fn alive(request: Request) -> Answer {
 async fn ready(request: Request) -> Answer {
     request.query()?.finish()?;
     match problems(&request.ctx).await {
-        Ok(()) => reply::ok(&Ready { ready: true, applied: request.ctx.handle().applied() }),
+        Ok(()) => {
+            let mut response = reply::ok(&Ready { ready: true, applied: request.ctx.handle().applied() })?;
+            // The UI of another peer asks, to go on here. It is told nothing else.
+            let anybody = HeaderValue::from_static("*");
+            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anybody);
+            Ok(response)
+        }
         Err(problems) => {
             let words: Vec<String> = problems.iter().map(|(layer, why)| format!("{layer}: {why}")).collect();
             let mut problem = Problem::unavailable(format!("not ready: {}", words.join("; ")));

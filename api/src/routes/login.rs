@@ -1,10 +1,10 @@
-//! Tokens for people: a name and a password give one that ends by itself.
+//! Tokens for people: a name and a password give one that ends by itself. Browsers keep theirs in a cookie: [`super::session`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rscaler_raft::command::{Change, Command, Expect};
-use rscaler_raft::model::{self, Actor, Kind, Name, Object, Spec};
+use rscaler_raft::model::{self, Actor, Kind, Name, Object, Role, Spec, Timestamp};
 use rscaler_raft::secrets::{hash_token, random};
 use rscaler_raft::state::State;
 use warp::http::{HeaderValue, header};
@@ -12,10 +12,11 @@ use warp::http::{HeaderValue, header};
 use super::endpoint::{Answer, Endpoint};
 use super::reply;
 use super::resources::{token_text, verify_password};
-use crate::auth::{self, Access, LOGIN_LABEL, PASSWORD_LABEL, password_mark};
+use crate::auth::{self, Access, LOGIN_LABEL, PASSWORD_LABEL, SESSION_LABEL, password_mark};
+use crate::context::Context;
 use crate::error::Problem;
 use crate::request::Request;
-use crate::types::{Identity, Login, LoginAnswer, Time, actor_text};
+use crate::types::{Identity, Login, LoginAnswer, Span, Time, actor_text};
 
 const LIFE_DEFAULT: Duration = Duration::from_secs(12 * 3600);
 const LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -47,47 +48,95 @@ async fn login(mut request: Request) -> Answer {
     request.query()?.finish()?;
     request.ctx.limiter().check_attempt(request.address)?;
     let body: Login = request.json().await?;
-    let life = body.ttl.map_or(LIFE_DEFAULT, |ttl| ttl.0);
-    if life < Duration::from_secs(60) || life > LIFE_MAX {
-        return Err(Problem::field("/ttl", "a login lasts from 1m to 30d"));
-    }
-    let ctx = request.ctx.clone();
-    let user = ctx.handle().read(|state| match state.spec(Kind::User, &body.user) {
-        Some(Spec::User(user)) => Some(user.clone()),
-        _ => None,
-    });
-    let hash = user.as_ref().map_or_else(|| NOBODY.to_string(), |user| user.password_hash.clone());
-    let right = verify_password(&ctx, body.password, hash).await?;
-    let Some(user) = user.filter(|_| right) else {
-        return Err(Problem::unauthenticated("the user or the password is wrong"));
+    let life = life(body.ttl)?;
+    let labels = verified(&request.ctx, &body.user, body.password).await?;
+    let issued = issue(&request.ctx, labels, request.ctx.now() + life).await?;
+    let answer = LoginAnswer {
+        token: issued.text,
+        expires: Time(issued.token.expires),
+        role: issued.token.role.into(),
     };
-    let expires = ctx.now() + life;
-    let suffix = random::<8>().map_err(|error| Problem::internal(&error))?;
-    let suffix: String = suffix.iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = Name::new(&format!("login-{suffix}")).map_err(|error| Problem::internal(&error))?;
-    let text = token_text(&ctx, "login", &name, None)?;
-    let token = model::Token { role: user.role, hash: hash_token(&text), expires: Some(expires) };
-    let mut changes = ctx.handle().read(|state| to_clear(state, &body.user));
-    changes.push(Change::Put {
-        name: name.clone(),
-        spec: Spec::Token(token),
-        labels: BTreeMap::from([
-            (LOGIN_LABEL.to_string(), body.user.to_string()),
-            (PASSWORD_LABEL.to_string(), password_mark(&user)),
-        ]),
-        description: format!("a login of user {}", body.user),
-        expect: Expect::Absent,
-    });
-    ctx.handle().submit(Actor::User(body.user), Command::Configure(changes)).await.map_err(Problem::from)?;
-    ctx.wait_for(|state| state.object(Kind::Token, &name).map(|_| ())).await;
-    let mut response =
-        reply::ok(&LoginAnswer { token: text, expires: Time(expires), role: user.role.into() })?;
+    let mut response = reply::ok(&answer)?;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-/// Logins that have ended, and what is too much of this user's.
-fn to_clear(state: &State, user: &Name) -> Vec<Change> {
+/// How long a login lasts.
+pub(super) fn life(asked: Option<Span>) -> Result<Duration, Problem> {
+    let life = asked.map_or(LIFE_DEFAULT, |ttl| ttl.0);
+    if life < Duration::from_secs(60) || life > LIFE_MAX {
+        return Err(Problem::field("/ttl", "a login lasts from 1m to 30d"));
+    }
+    Ok(life)
+}
+
+/// On whose behalf a token is issued.
+pub(super) struct Basis {
+    pub(super) actor: Actor,
+    pub(super) role: Role,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) description: String,
+}
+
+/// A user who gave their password.
+pub(super) async fn verified(ctx: &Context, name: &Name, password: String) -> Result<Basis, Problem> {
+    let user = ctx.handle().read(|state| match state.spec(Kind::User, name) {
+        Some(Spec::User(user)) => Some(user.clone()),
+        _ => None,
+    });
+    let hash = user.as_ref().map_or_else(|| NOBODY.to_string(), |user| user.password_hash.clone());
+    let right = verify_password(ctx, password, hash).await?;
+    let Some(user) = user.filter(|_| right) else {
+        return Err(Problem::unauthenticated("the user or the password is wrong"));
+    };
+    Ok(Basis {
+        actor: Actor::User(name.clone()),
+        role: user.role,
+        labels: BTreeMap::from([
+            (LOGIN_LABEL.to_string(), name.to_string()),
+            (PASSWORD_LABEL.to_string(), password_mark(&user)),
+        ]),
+        description: format!("a login of user {name}"),
+    })
+}
+
+/// A token that was issued.
+pub(super) struct Issued {
+    pub(super) text: String,
+    pub(super) token: IssuedToken,
+}
+
+/// What is replicated of it.
+pub(super) struct IssuedToken {
+    pub(super) name: Name,
+    pub(super) hash: [u8; 32],
+    pub(super) role: Role,
+    pub(super) expires: Timestamp,
+}
+
+/// Makes a token, on every peer when this returns; old ones that are too many go.
+pub(super) async fn issue(ctx: &Context, basis: Basis, expires: Timestamp) -> Result<Issued, Problem> {
+    let suffix = random::<8>().map_err(|error| Problem::internal(&error))?;
+    let name =
+        Name::new(&format!("login-{}", auth::hex(&suffix))).map_err(|error| Problem::internal(&error))?;
+    let text = token_text(ctx, "login", &name, None)?;
+    let hash = hash_token(&text);
+    let token = model::Token { role: basis.role, hash, expires: Some(expires) };
+    let mut changes = ctx.handle().read(|state| to_clear(state, &basis.labels));
+    changes.push(Change::Put {
+        name: name.clone(),
+        spec: Spec::Token(token),
+        labels: basis.labels,
+        description: basis.description,
+        expect: Expect::Absent,
+    });
+    ctx.handle().submit(basis.actor, Command::Configure(changes)).await.map_err(Problem::from)?;
+    ctx.wait_for(|state| state.object(Kind::Token, &name).map(|_| ())).await;
+    Ok(Issued { text, token: IssuedToken { name, hash, role: basis.role, expires } })
+}
+
+/// Logins that have ended, and what is too much of those who are labelled so.
+fn to_clear(state: &State, labels: &BTreeMap<String, String>) -> Vec<Change> {
     let now = state.clock().wall;
     let remove = |name: &Name, object: &Object| Change::Delete {
         kind: Kind::Token,
@@ -102,7 +151,10 @@ fn to_clear(state: &State, user: &Name) -> Vec<Change> {
             if cleared.len() < CLEARED_MAX {
                 cleared.push(remove(name, object));
             }
-        } else if object.meta.labels.get(LOGIN_LABEL).is_some_and(|login| login == user.as_str()) {
+        } else if [LOGIN_LABEL, SESSION_LABEL]
+            .iter()
+            .all(|key| object.meta.labels.get(*key) == labels.get(*key))
+        {
             own.push((token.expires, name, object));
         }
     }
@@ -125,7 +177,11 @@ async fn logout(request: Request) -> Answer {
     let token = caller.token.clone();
     request.submit(0, Command::Configure(vec![change])).await?;
     request.ctx.wait_for(|state| state.object(Kind::Token, &token).is_none().then_some(())).await;
-    reply::no_content()
+    let mut response = reply::no_content()?;
+    if auth::session_cookie(&request.headers).is_some() {
+        super::session::forget(&mut response);
+    }
+    Ok(response)
 }
 
 async fn whoami(request: Request) -> Answer {

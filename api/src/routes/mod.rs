@@ -18,6 +18,7 @@
 //! | `settings` | `GET PATCH /api/v1/settings` |
 //! | `watch` | `GET /api/v1/watch` |
 //! | `login` | `POST /api/v1/login`, `/logout`, `GET /whoami` |
+//! | `session` | `POST GET /api/v1/session` |
 //! | `health` | `GET /healthz`, `/readyz`, `/metrics` |
 //! | `docs` | `GET /api/openapi.json`, `/api/docs`, the UI |
 //!
@@ -42,6 +43,7 @@ mod puts;
 mod resources;
 mod runs;
 mod samples;
+mod session;
 mod settings;
 mod triggers;
 mod watch;
@@ -80,6 +82,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         settings::endpoints(),
         watch::endpoints(),
         login::endpoints(),
+        session::endpoints(),
         health::endpoints(),
         docs::endpoints(),
     ]
@@ -98,7 +101,7 @@ pub(crate) fn filter(ctx: &Context) -> BoxedFilter<(Response,)> {
         let key = fixed.take_while(|segment| !segment.starts_with('{')).map(str::to_string).collect();
         groups.entry(key).or_default().push(Arc::clone(endpoint));
     }
-    let mut all = docs::assets();
+    let mut all = docs::assets(ctx.clone());
     for (prefix, group) in groups {
         let skip = prefix.len();
         let mut guard = warp::any().boxed();

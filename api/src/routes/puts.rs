@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::{FutureExt, StreamExt};
 use rscaler_raft::command::{Expect, FilePut, Stored};
 use rscaler_raft::model::{Actor, File, Name, Role};
-use warp::http::HeaderMap;
+use warp::http::{HeaderMap, Method};
 
 use super::endpoint::{Answer, Endpoint};
 use super::stream::{answer, place};
@@ -139,7 +139,7 @@ impl Session {
 
     /// Whether the token may still do this: it may have been deleted since the request began. Each put counts as one.
     async fn may_write(&self, count: usize) -> Result<(), Problem> {
-        let caller = auth::authenticate(&self.ctx, &self.headers, self.address).await?;
+        let caller = auth::authenticate(&self.ctx, &Method::POST, &self.headers, self.address).await?;
         auth::authorize(&caller, Role::Admin)?;
         self.ctx.limiter().check_requests(&caller.token, count - 1)
     }

@@ -96,6 +96,7 @@ async fn every_route_asks_for_its_role() {
         "/api/docs/page.js",
         "/api/openapi.json",
         "/api/v1/login",
+        "/api/v1/session",
         "/healthz",
         "/readyz",
     ];

@@ -12,6 +12,7 @@ mod peers;
 mod resources;
 mod runs;
 mod samples;
+mod session;
 mod support;
 mod tls;
 mod watch;
