@@ -102,7 +102,10 @@ async fn pruning_removes_what_is_absent_but_nobodys_access() {
     let dry = apply(&fixture, "?prune=true&dry_run=true", keep).await;
     let deleted: Vec<String> =
         effects(&dry).into_iter().filter(|(_, effect)| effect == "deleted").map(|(name, _)| name).collect();
-    assert_eq!(deleted, ["web02", "ops", "load1", "queue", "busy", "tidy", "load.sh", "upgrade"]);
+    assert_eq!(
+        deleted,
+        ["web02", "ops", "load1", "queue", "used", "busy", "tidy", "trim", "load.sh", "upgrade", "tomcat"]
+    );
     let narrowed = apply(&fixture, "?prune=true&selector=old&dry_run=true", keep).await;
     assert_eq!(narrowed.status, 409, "a window still names the node: {}", narrowed.text());
     let client = fixture.client(ADMIN);

@@ -26,7 +26,7 @@ async fn a_wrong_field_is_pointed_at() {
         ("nodes", json!({"name": "x", "cluster": "web", "hostname": "h", "port": 0}), "/port", "1 to 65535"),
         (
             "nodes",
-            json!({"name": "x", "cluster": "web", "hostname": "h", "jvms": ["tomcat"]}),
+            json!({"name": "x", "cluster": "web", "hostname": "h", "jvms": ["none"]}),
             "/jvms/0",
             "jvm-profile",
         ),

@@ -201,7 +201,9 @@ async fn lists_come_in_pages_and_are_narrowed() {
     let first = fixture.get("/api/v1/counters?limit=1").await;
     assert_eq!((names(&first), &first.json()["next"]), (vec!["load1".to_string()], &json!("load1")));
     let second = fixture.get("/api/v1/counters?limit=1&cursor=load1").await;
-    assert_eq!((names(&second), &second.json()["next"]), (vec!["queue".to_string()], &Value::Null));
+    assert_eq!((names(&second), &second.json()["next"]), (vec!["queue".to_string()], &json!("queue")));
+    let third = fixture.get("/api/v1/counters?limit=1&cursor=queue").await;
+    assert_eq!((names(&third), &third.json()["next"]), (vec!["used".to_string()], &Value::Null));
     for (query, expected) in [
         ("nodes?selector=app=shop", vec!["web01", "web02"]),
         ("nodes?selector=app%3Dshop,!old", vec!["web01"]),
@@ -209,6 +211,8 @@ async fn lists_come_in_pages_and_are_narrowed() {
         ("nodes?cluster=db", vec![]),
         ("nodes?ssh_profile=ops&selector=old", vec!["web02"]),
         ("counters?type=push", vec!["queue"]),
+        ("counters?type=jmx", vec!["used"]),
+        ("nodes?jvm=tomcat", vec!["web02"]),
         ("triggers?counter=queue", vec!["busy"]),
         ("triggers?counter=load1", vec![]),
         ("maintenance-windows?cluster=web", vec!["upgrade"]),

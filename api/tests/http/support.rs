@@ -203,9 +203,9 @@ pub(crate) const SEED: &str = r#"
 ---
 {kind: jvm-profile, name: tomcat, port: 9010, user: monitor, password: {secret: ops-key}}
 ---
-{kind: counter, name: heap, type: jmx, mbean: "java.lang:type=Memory", attribute: HeapMemoryUsage, key: used, clusters: [web]}
+{kind: counter, name: used, type: jmx, mbean: "java.lang:type=Memory", attribute: HeapMemoryUsage, key: used, clusters: [web]}
 ---
-{kind: action, name: gc, type: jmx-invoke, jvm: tomcat, mbean: "java.lang:type=Memory", operation: gc}
+{kind: action, name: trim, type: jmx-invoke, jvm: tomcat, mbean: "java.lang:type=Memory", operation: gc}
 ---
 {kind: counter, name: queue, type: push, interval: 10s, unit: jobs, clusters: [web]}
 ---
