@@ -45,12 +45,8 @@ pub(crate) use event::actor_text;
 pub use event::{Event, Evidence};
 pub(crate) use file::sha256_hex;
 pub use file::{File, FileVersion};
-<<<<<<< HEAD
 pub use jvm_profile::{JvmProfile, JvmTransport};
-pub use login::{Identity, Login, LoginAnswer};
-=======
 pub use login::{Identity, Login, LoginAnswer, NewSession, Session};
->>>>>>> ui
 pub use maintenance_window::MaintenanceWindow;
 pub use mbean::{JvmAnswer, JvmQuestion, Mbean, MbeanArgument, MbeanAttribute, MbeanOperation, Mbeans};
 pub use node::Node;
