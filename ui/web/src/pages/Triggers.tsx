@@ -21,6 +21,9 @@ import { Feed } from "./Overview";
 type Trigger = Schemas["Trigger"];
 type Subject = Schemas["TriggerSubject"];
 
+/** What a trigger's graph shows at first. */
+const START: Range = { from: "-15m", to: "now" };
+
 const WORST = ["firing", "recovering", "pending", "ok"];
 
 function heldPart(trigger: Trigger, subject: Subject): number {
@@ -353,7 +356,7 @@ function One({ trigger }: { trigger: Trigger }) {
   const history = useQuery(events({ name: trigger.name }, 30));
   const mayRun = useMay("operator");
   const mayConfigure = useMay("admin");
-  const [range, setRange] = useState<Range>({ from: "-1h", to: "now" });
+  const [range, setRange] = useState<Range>(START);
   const shown = trigger.enabled === false ? "disabled" : (state.data?.state ?? "ok");
   const held = state.data?.firings.filter((firing) => firing.held_back || firing.refused) ?? [];
   return (
@@ -423,7 +426,7 @@ function One({ trigger }: { trigger: Trigger }) {
           trigger={trigger}
           range={range}
           onZoom={(from, to) => setRange(absolute(from, to))}
-          onReset={() => setRange({ from: "-1h", to: "now" })}
+          onReset={() => setRange(START)}
         />
       </div>
       <div className="columns">
