@@ -7,7 +7,7 @@ import { client } from "../api/queries";
 import { ended, resume, useSession } from "../api/session";
 import { Empty, Head, Trouble, Wait } from "../components/parts";
 import { Login } from "../pages/Login";
-import { Overview } from "../pages/Overview";
+import { Overview } from "../pages/overview/Overview";
 import { Shell } from "./Shell";
 import { Toasts } from "./toast";
 
@@ -77,10 +77,11 @@ function Nowhere() {
   );
 }
 
-const monitor = () => import("../pages/Monitor");
-const triggers = () => import("../pages/Triggers");
-const control = () => import("../pages/Control");
-const admin = () => import("../pages/Admin");
+// One file for each area, so that going on within it loads nothing.
+const monitor = () => import("../pages/monitor");
+const triggers = () => import("../pages/triggers");
+const control = () => import("../pages/control");
+const admin = () => import("../pages/admin");
 
 const router = createBrowserRouter([
   {

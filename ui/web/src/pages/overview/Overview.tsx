@@ -1,86 +1,18 @@
 import { Button } from "@mantine/core";
 import { useQueries, useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
-import type { Schemas } from "../api/client";
-import { checks, events, objects, peers, runs, samples, triggerState } from "../api/queries";
-import { useMay } from "../api/session";
-import { Icon } from "../components/Icon";
-import { Table } from "../components/Lists";
-import { Badge, Empty, Head, Loaded, Meter, Section, Trouble, toneOf, Wait, When, Words } from "../components/parts";
-import { causeText, stepText, tasksOf } from "../lib/runs";
-import { sparkline } from "../lib/series";
-import { parseSpan } from "../lib/time";
-import { conditionText } from "../lib/triggers";
-import { countText, plural, valueText } from "../lib/value";
-
-type Trigger = Schemas["Trigger"];
-type TriggerState = Schemas["TriggerState"];
-
-/** The worst that a node has: a firing trigger, a check that fails, or nothing. */
-function nodeTones(states: TriggerState[], failing: Schemas["Check"][]): Map<string, { tone: string; why: string }> {
-  const tones = new Map<string, { tone: string; why: string }>();
-  for (const check of failing) {
-    tones.set(check.node, { tone: "pending", why: `${check.counter}: ${check.failure?.detail ?? "no data"}` });
-  }
-  for (const state of states) {
-    for (const subject of state.subjects) {
-      if (subject.node && (subject.state === "pending" || subject.state === "firing")) {
-        const before = tones.get(subject.node);
-        if (before?.tone !== "firing") {
-          tones.set(subject.node, { tone: subject.state, why: `${state.trigger} is ${subject.state}` });
-        }
-      }
-    }
-  }
-  return tones;
-}
-
-/** What stands for a cluster's load: a counter of that name or unit, or what its first trigger watches. */
-function mainCounter(cluster: string, counters: Schemas["Counter"][], triggers: Trigger[]) {
-  const own = counters.filter((one) => one.clusters.includes(cluster) || one.clusters.includes("*"));
-  const watched = triggers.find((one) => one.cluster === cluster)?.when[0]?.counter;
-  return own.find((one) => one.unit === "load") ?? own.find((one) => one.name === watched) ?? own[0];
-}
-
-function Load({ cluster, counter }: { cluster: string; counter: Schemas["Counter"] | undefined }) {
-  const query = useQuery({
-    ...samples(
-      {
-        cluster,
-        counter: counter?.name ?? "",
-        range: { from: "-1h", to: "now" },
-        interval: parseSpan(counter?.interval ?? "10s") ?? 10_000,
-        agg: "avg",
-        across: "avg",
-        points: 120,
-      },
-      15_000,
-    ),
-    enabled: counter !== undefined,
-  });
-  const points = (query.data?.series[0]?.points ?? []) as [number, number][];
-  const last = points.at(-1)?.[1];
-  if (!counter) {
-    return <span className="quiet">No counters yet</span>;
-  }
-  return (
-    <div className="row nowrap" style={{ gap: 14 }}>
-      <div>
-        <div className="value">{valueText(last, counter.unit)}</div>
-        <div className="quiet small cut">{counter.name}, average</div>
-      </div>
-      <svg className="spark" viewBox="0 0 200 34" preserveAspectRatio="none" aria-hidden="true">
-        <polyline
-          points={sparkline(points, 200, 34)}
-          fill="none"
-          stroke="var(--accent)"
-          strokeWidth="1.5"
-          vectorEffect="non-scaling-stroke"
-        />
-      </svg>
-    </div>
-  );
-}
+import { checks, events, objects, peers, runs, triggerState } from "../../api/queries";
+import { useMay } from "../../api/session";
+import { Icon } from "../../components/Icon";
+import { Table } from "../../components/Lists";
+import { Badge, Empty, Head, Loaded, Meter, Section, Trouble, Wait, When } from "../../components/parts";
+import { stepText, tasksOf } from "../../lib/runs";
+import { conditionText } from "../../lib/triggers";
+import { countText, plural, valueText } from "../../lib/value";
+import { Feed, isLogin } from "./Feed";
+import { LastRuns } from "./LastRuns";
+import { Load } from "./Load";
+import { mainCounter, nodeTones } from "./nodes";
 
 export function Overview() {
   const clusters = useQuery(objects("cluster"));
@@ -360,86 +292,4 @@ export function Overview() {
       </div>
     </>
   );
-}
-
-function LastRuns() {
-  const query = useQuery(runs({}, 6));
-  if (!query.data || query.data.items.length === 0) {
-    return null;
-  }
-  return (
-    <Section
-      title="Last runs"
-      more={
-        <Link className="more" to="/runs">
-          All runs
-        </Link>
-      }
-    >
-      <Table
-        label="Last runs"
-        items={query.data.items}
-        id={(run) => run.id}
-        columns={[
-          {
-            title: "Run",
-            cell: (run) => (
-              <Link to={`/runs/${run.id}`}>
-                <span className="quiet num">#{run.id}</span> {stepText(run)}
-              </Link>
-            ),
-          },
-          { title: "State", tight: true, cell: (run) => <Badge state={run.state} /> },
-          { title: "Where", cell: (run) => run.node ?? run.cluster ?? "–" },
-          { title: "Because of", cell: (run) => <span className="quiet">{causeText(run.cause)}</span> },
-          { title: "Began", tight: true, cell: (run) => <When at={run.created} /> },
-        ]}
-      />
-    </Section>
-  );
-}
-
-/** Somebody who logs in or out is no news. */
-function isLogin(event: Schemas["Event"]): boolean {
-  return event.object === "token" && (event.name?.startsWith("login-") ?? false);
-}
-
-/** What happened, newest first. */
-export function Feed({ items }: { items: Schemas["Event"][] }) {
-  if (items.length === 0) {
-    return <Empty title="Nothing has happened yet." />;
-  }
-  return (
-    <ul className="feed">
-      {items.map((event) => (
-        <li key={event.id}>
-          <When at={event.at} />
-          <p>
-            <span className={`dot tone-${eventTone(event)}`} style={{ marginRight: 7 }} />
-            {event.run ? (
-              <Link to={`/runs/${event.run}`}>
-                <Words text={event.message} />
-              </Link>
-            ) : (
-              <Words text={event.message} />
-            )}
-            {/^(user|token)\//.test(event.actor) && <span className="quiet"> · {event.actor.split("/").pop()}</span>}
-          </p>
-        </li>
-      ))}
-    </ul>
-  );
-}
-
-export function eventTone(event: Schemas["Event"]): string {
-  if (event.type === "trigger-fired" || event.type === "task-lost" || event.type === "peer-removed") {
-    return "firing";
-  }
-  if (event.type === "trigger-recovered") {
-    return "ok";
-  }
-  if (event.type === "run-finished") {
-    return /succe/.test(event.message) ? "ok" : toneOf(/cancel/.test(event.message) ? "cancelled" : "failed");
-  }
-  return event.type.startsWith("run-") ? "busy" : "idle";
 }

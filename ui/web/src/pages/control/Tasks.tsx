@@ -1,0 +1,92 @@
+import { Button } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "react-router";
+import { objects, peers, tasks } from "../../api/queries";
+import { sayProblem } from "../../app/toast";
+import { Table } from "../../components/Lists";
+import { Badge, Empty, Head, Loaded, When } from "../../components/parts";
+import { FilterSelect, Filters, useFilter, useMore } from "./filters";
+import type { Task } from "./TaskTerminal";
+import { Took } from "./Took";
+
+const TASK_STATES = ["queued", "assigned", "running", "succeeded", "failed", "timed-out", "lost", "cancelled"];
+
+export function Tasks() {
+  const { filter, set } = useFilter(["state", "node", "peer", "action", "run"]);
+  const query = useQuery(tasks(filter, 100));
+  const nodes = useQuery(objects("node")).data ?? [];
+  const actions = useQuery(objects("action")).data ?? [];
+  const all = useQuery(peers).data ?? [];
+  const more = useMore<Task>("/api/v1/tasks", filter, query.data?.next);
+  return (
+    <>
+      <Head title="Tasks" crumbs={[{ to: "/runs", text: "Runs" }]} />
+      <Filters>
+        <FilterSelect
+          label="State"
+          data={TASK_STATES}
+          value={filter["state"]}
+          onChange={(value) => set("state", value)}
+        />
+        <FilterSelect
+          label="Node"
+          data={nodes.map((one) => one.name)}
+          value={filter["node"]}
+          onChange={(value) => set("node", value)}
+        />
+        <FilterSelect
+          label="Action"
+          data={actions.map((one) => one.name)}
+          value={filter["action"]}
+          onChange={(value) => set("action", value)}
+        />
+        <FilterSelect
+          label="Peer"
+          data={all.map((one) => ({ value: String(one.id), label: one.name }))}
+          value={filter["peer"]}
+          onChange={(value) => set("peer", value)}
+        />
+      </Filters>
+      <Loaded query={query} lines={8}>
+        {({ items }) =>
+          items.length === 0 ? (
+            <Empty
+              title={Object.values(filter).some(Boolean) ? "No task is like that." : "There have been no tasks yet."}
+            />
+          ) : (
+            <>
+              <Table
+                label="Tasks"
+                items={[...items, ...more.items]}
+                id={(task) => task.id}
+                columns={[
+                  {
+                    title: "Task",
+                    cell: (task) => (
+                      <Link to={`/tasks/${task.id}`}>
+                        <span className="quiet num">#{task.id}</span> {task.action ?? "a command"}
+                      </Link>
+                    ),
+                  },
+                  { title: "State", tight: true, cell: (task) => <Badge state={task.state} /> },
+                  { title: "Node", cell: (task) => task.node ?? "–" },
+                  { title: "Run", cell: (task) => <Link to={`/runs/${task.run}`}>#{task.run}</Link> },
+                  { title: "Peer", cell: (task) => all.find((one) => one.id === task.peer)?.name ?? "–" },
+                  { title: "Attempt", number: true, cell: (task) => task.attempt },
+                  { title: "Exit", number: true, cell: (task) => task.exit_code ?? "–" },
+                  { title: "Took", number: true, cell: (task) => <Took begin={task.started} end={task.finished} /> },
+                  { title: "Made", tight: true, cell: (task) => <When at={task.created} /> },
+                ]}
+              />
+              {more.hasMore && (
+                <p>
+                  <Button onClick={() => void more.load().catch(sayProblem)}>Show more</Button>
+                </p>
+              )}
+            </>
+          )
+        }
+      </Loaded>
+    </>
+  );
+}
