@@ -71,6 +71,9 @@ pub(super) fn text(
             "\nNo Java is installed here: with `apt install default-jre-headless` the demo watches a JVM, too.",
         );
     }
+    if let Some(url) = urls.first() {
+        say(&mut text, &format!("\nOr in a browser, with that token: {url}"));
+    }
     say(&mut text, "\nCtrl-C ends everything. What happens:\n");
     text
 }
