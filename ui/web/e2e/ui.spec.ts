@@ -210,8 +210,9 @@ test("objects are made, refused at the field that is wrong, edited as YAML, and 
     "kind: counter\nname: disk\ntype: ssh\nscript: df | wc -l\ninterval: 7s\nclusters: [web]\n",
   );
   await page.getByRole("button", { name: "Save" }).click();
-  await expect(page.getByText("disk is saved.")).toBeVisible();
-  expect(await (await ask("GET", "counters/disk?consistency=linearizable")).json()).toMatchObject({ interval: "7s" });
+  await expect
+    .poll(async () => (await ask("GET", "counters/disk?consistency=linearizable")).json())
+    .toMatchObject({ interval: "7s" });
   await page.getByRole("button", { name: "Delete" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
   await expect(page.getByText("disk is deleted.")).toBeVisible();
