@@ -14,6 +14,7 @@ export const KINDS = {
     schema: "MaintenanceWindow",
   },
   "ssh-profile": { path: "ssh-profiles", title: "SSH profiles", one: "SSH profile", schema: "SshProfile" },
+  "jvm-profile": { path: "jvm-profiles", title: "JVM profiles", one: "JVM profile", schema: "JvmProfile" },
   file: { path: "files", title: "Files", one: "file", schema: "File" },
   secret: { path: "secrets", title: "Secrets", one: "secret", schema: "Secret" },
   user: { path: "users", title: "Users", one: "user", schema: "User" },
@@ -41,6 +42,7 @@ export interface Objects {
   action: Schemas["Action"];
   "maintenance-window": Schemas["MaintenanceWindow"];
   "ssh-profile": Schemas["SshProfile"];
+  "jvm-profile": Schemas["JvmProfile"];
   file: Schemas["File"];
   secret: Schemas["Secret"];
   user: Schemas["User"];

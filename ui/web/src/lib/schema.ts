@@ -168,7 +168,22 @@ export function fieldOf(name: string, given: Schema, all: Schemas, required = fa
 const LAST = ["description", "labels"];
 /** Fields in the order in which people think of them; what is not here follows. */
 const FIRST = [
-  ["name", "type", "cluster", "hostname", "port", "ssh_profile", "user", "role", "script", "parse", "clusters"],
+  [
+    "name",
+    "type",
+    "cluster",
+    "hostname",
+    "port",
+    "ssh_profile",
+    "user",
+    "role",
+    "script",
+    "mbean",
+    "attribute",
+    "key",
+    "parse",
+    "clusters",
+  ],
   [
     "interval",
     "timeout",
@@ -210,6 +225,7 @@ export function refersTo(name: string): string | null {
     node: "node",
     jump: "node",
     ssh_profile: "ssh-profile",
+    jvms: "jvm-profile",
     counter: "counter",
     action: "action",
     secret: "secret",

@@ -11,7 +11,7 @@ import { isSession } from "./Objects";
 const GROUPS: { title: string; kinds: Kind[] }[] = [
   { title: "What is watched", kinds: ["cluster", "node", "counter"] },
   { title: "What is done", kinds: ["trigger", "action", "maintenance-window"] },
-  { title: "How hosts are reached", kinds: ["ssh-profile", "file", "secret"] },
+  { title: "How hosts are reached", kinds: ["ssh-profile", "jvm-profile", "file", "secret"] },
   { title: "Who may", kinds: ["user", "token"] },
 ];
 

@@ -60,6 +60,12 @@ const COLUMNS: Partial<Record<Kind, Column<Document>[]>> = {
       cell: (one) => (typeof one["host_key"] === "object" ? "pinned" : String(one["host_key"] ?? "strict")),
     },
   ],
+  "jvm-profile": [
+    {
+      title: "Where",
+      cell: (one) => <span className="mono">{String(one["url"] ?? `port ${one["port"] ?? ""}`)}</span>,
+    },
+  ],
   file: [{ title: "Size", number: true, cell: (one) => bytesText(Number(one["bytes"] ?? 0)) }],
   user: [{ title: "Role", cell: (one) => String(one["role"]) }],
   token: [
