@@ -35,7 +35,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much later than it should the child may say that something took too long. Its own watchdog is the first to act.
 const GRACE: Duration = Duration::from_secs(2);
 /// A child that owes an answer for so long, or so many of them, does not live any more.
-const STUCK_AFTER: Duration = Duration::from_secs(20);
+const STUCK_AFTER: Duration = Duration::from_secs(5);
 const STUCK_MAX: usize = 32;
 /// A child that lived for so long died of something else than its start.
 const SETTLED: Duration = Duration::from_secs(30);
