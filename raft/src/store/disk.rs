@@ -36,7 +36,7 @@ pub struct StoreConfig {
 impl StoreConfig {
     /// The usual settings.
     pub fn new(dir: impl Into<PathBuf>) -> StoreConfig {
-        StoreConfig { dir: dir.into(), cache_bytes: 16 << 20, garbage_bytes: 32 << 20 }
+        StoreConfig { dir: dir.into(), cache_bytes: 32 << 20, garbage_bytes: 32 << 20 }
     }
 }
 
