@@ -1,11 +1,12 @@
 import { Button, Select, TextInput } from "@mantine/core";
 import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
-import { Link, useSearchParams } from "react-router";
+import { Link } from "react-router";
 import type { Schemas } from "../../api/client";
 import { KINDS, type Kind } from "../../api/kinds";
 import { page } from "../../api/queries";
 import { Table } from "../../components/Lists";
 import { Empty, Head, Trouble, Wait, When, Words } from "../../components/parts";
+import { useFilter } from "../../components/useQueryString";
 import { eventTone } from "../overview/Feed";
 
 const EVENT_TYPES = [
@@ -25,10 +26,7 @@ const EVENT_TYPES = [
 ];
 
 export function Events() {
-  const [params, setParams] = useSearchParams();
-  const filter = Object.fromEntries(
-    ["type", "actor", "object", "name"].map((key) => [key, params.get(key) ?? undefined]),
-  );
+  const { filter, set } = useFilter(["type", "actor", "object", "name"], true);
   const query = useInfiniteQuery({
     queryKey: ["event", "all", filter],
     queryFn: ({ pageParam }) => page<Schemas["Event"]>("/api/v1/events", filter, 100, pageParam),
@@ -36,19 +34,6 @@ export function Events() {
     getNextPageParam: (last) => last.next ?? undefined,
     placeholderData: keepPreviousData,
   });
-  const set = (key: string, value: string | null) =>
-    setParams(
-      (before) => {
-        const next = new URLSearchParams(before);
-        if (value) {
-          next.set(key, value);
-        } else {
-          next.delete(key);
-        }
-        return next;
-      },
-      { replace: true },
-    );
   const items = query.data?.pages.flatMap((one) => one.items) ?? [];
   return (
     <>

@@ -4,12 +4,12 @@ import { Link } from "react-router";
 import type { Schemas } from "../../api/client";
 import { objects, runs } from "../../api/queries";
 import { useMay } from "../../api/session";
-import { sayProblem } from "../../app/toast";
 import { Icon } from "../../components/Icon";
 import { type Column, Table } from "../../components/Lists";
 import { Badge, Empty, Head, Loaded, When } from "../../components/parts";
+import { useFilter } from "../../components/useQueryString";
 import { causeText, stepText, tasksOf } from "../../lib/runs";
-import { FilterSelect, Filters, useFilter, useMore } from "./filters";
+import { FilterSelect, Filters, ShowMore, useMore } from "./filters";
 import { Took } from "./Took";
 
 export type Run = Schemas["Run"];
@@ -76,11 +76,7 @@ export function Runs() {
           ) : (
             <>
               <Table label="Runs" items={[...items, ...more.items]} id={(run) => run.id} columns={RUN_COLUMNS} />
-              {more.hasMore && (
-                <p>
-                  <Button onClick={() => void more.load().catch(sayProblem)}>Show more</Button>
-                </p>
-              )}
+              <ShowMore more={more} />
             </>
           )
         }

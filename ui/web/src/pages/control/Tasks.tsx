@@ -1,11 +1,10 @@
-import { Button } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 import { objects, peers, tasks } from "../../api/queries";
-import { sayProblem } from "../../app/toast";
 import { Table } from "../../components/Lists";
 import { Badge, Empty, Head, Loaded, When } from "../../components/parts";
-import { FilterSelect, Filters, useFilter, useMore } from "./filters";
+import { useFilter } from "../../components/useQueryString";
+import { FilterSelect, Filters, ShowMore, useMore } from "./filters";
 import type { Task } from "./TaskTerminal";
 import { Took } from "./Took";
 
@@ -78,11 +77,7 @@ export function Tasks() {
                   { title: "Made", tight: true, cell: (task) => <When at={task.created} /> },
                 ]}
               />
-              {more.hasMore && (
-                <p>
-                  <Button onClick={() => void more.load().catch(sayProblem)}>Show more</Button>
-                </p>
-              )}
+              <ShowMore more={more} />
             </>
           )
         }

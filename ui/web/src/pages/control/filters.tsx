@@ -1,24 +1,7 @@
-import { Select } from "@mantine/core";
+import { Button, Select } from "@mantine/core";
 import { useEffect, useState } from "react";
-import { useSearchParams } from "react-router";
 import { page } from "../../api/queries";
-
-/** What the query string says of a list, and how to change that. */
-export function useFilter(names: string[]) {
-  const [params, setParams] = useSearchParams();
-  const filter = Object.fromEntries(names.map((name) => [name, params.get(name) ?? undefined]));
-  const set = (name: string, value: string | null) =>
-    setParams((before) => {
-      const next = new URLSearchParams(before);
-      if (value) {
-        next.set(name, value);
-      } else {
-        next.delete(name);
-      }
-      return next;
-    });
-  return { filter, set };
-}
+import { sayProblem } from "../../app/toast";
 
 /** The rest of a list, a page at a time. */
 export function useMore<T>(path: string, filter: Record<string, string | undefined>, next: string | null | undefined) {
@@ -39,6 +22,17 @@ export function useMore<T>(path: string, filter: Record<string, string | undefin
     }
   };
   return { items: more.items, hasMore: Boolean(cursor), load };
+}
+
+/** Asks for the next page, where there is one. */
+export function ShowMore({ more }: { more: { hasMore: boolean; load: () => Promise<void> } }) {
+  return (
+    more.hasMore && (
+      <p>
+        <Button onClick={() => void more.load().catch(sayProblem)}>Show more</Button>
+      </p>
+    )
+  );
 }
 
 export function Filters({ children }: { children: React.ReactNode }) {
