@@ -155,7 +155,11 @@ impl Running {
         services.start("api", api.serve(stops.requests.clone()));
 
         let capabilities = Capabilities {
-            work: ["ssh"].into_iter().chain(has_java.then_some("jmx")).map(str::to_string).collect(),
+            work: [Capabilities::SSH]
+                .into_iter()
+                .chain(has_java.then_some(Capabilities::JMX))
+                .map(str::to_string)
+                .collect(),
             tasks_max: options.tasks_max,
             version: env!("CARGO_PKG_VERSION").to_string(),
         };

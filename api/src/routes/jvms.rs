@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rscaler_raft::handle::EngineError;
-use rscaler_raft::model::{Kind, Name, PeerId};
+use rscaler_raft::model::{Capabilities, Kind, Name, PeerId};
 use rscaler_raft::state::State;
 use warp::http::StatusCode;
 
@@ -38,7 +38,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 /// The peer that speaks to the JVMs of a node: the one that collects it, else any that can.
 fn speaker(state: &State, node: &Name, needs_java: bool) -> Option<PeerId> {
     let able = |peer: PeerId| {
-        state.session(peer).is_some_and(|s| !needs_java || s.capabilities.work.contains("jmx"))
+        state.session(peer).is_some_and(|s| !needs_java || s.capabilities.takes(Capabilities::JMX))
     };
     let collector = state.assignment(node).map(|assignment| assignment.peer);
     collector

@@ -117,7 +117,7 @@ async fn list(request: Request) -> Answer {
                 tasks: tasks.get(&id).copied().unwrap_or(0),
                 nodes: nodes.get(&id).copied().unwrap_or(0),
                 alive: session.is_some(),
-                jmx: session.is_some_and(|session| session.capabilities.work.contains("jmx")),
+                jmx: session.is_some_and(|session| session.capabilities.takes(model::Capabilities::JMX)),
                 joined: peer.joined.into(),
             }
         };

@@ -13,10 +13,17 @@ pub struct Candidate {
     pub tasks_max: u32,
 }
 
+impl Candidate {
+    /// Whether it takes one more.
+    pub fn has_room(&self) -> bool {
+        self.tasks < self.tasks_max
+    }
+}
+
 /// The peer for a task: `home`, which holds the node's connection, while it has room; else the one with most
 /// room in proportion, ties to the smaller id. None where all are full.
 pub fn choose(candidates: &[Candidate], home: Option<PeerId>) -> Option<PeerId> {
-    let free = || candidates.iter().filter(|c| c.tasks < c.tasks_max);
+    let free = || candidates.iter().filter(|c| c.has_room());
     if let Some(home) = free().find(|c| Some(c.peer) == home) {
         return Some(home.peer);
     }

@@ -32,15 +32,27 @@ pub enum PeerRole {
     Voter,
 }
 
-/// What a peer can do beyond the core, by name: `"ssh"`, `"jmx"` (it has a Java runtime).
+/// What a peer can do beyond the core.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// Kinds of work it takes.
+    /// Kinds of work it takes, by name: [`Capabilities::SSH`], [`Capabilities::JMX`].
     pub work: BTreeSet<String>,
     /// How many tasks it runs at once.
     pub tasks_max: u32,
     /// The program's version.
     pub version: String,
+}
+
+impl Capabilities {
+    /// Collecting nodes' counters.
+    pub const SSH: &str = "ssh";
+    /// Speaking to JVMs over RMI: it has a Java runtime.
+    pub const JMX: &str = "jmx";
+
+    /// Whether it takes work of this kind.
+    pub fn takes(&self, work: &str) -> bool {
+        self.work.contains(work)
+    }
 }
 
 /// A peer's claim to be alive. Work is given to sessions; when one ends, its work goes elsewhere.

@@ -11,11 +11,6 @@ use crate::command::{Outcome, Rejection, Reply};
 use crate::decide::spread;
 use crate::model::{Actor, Assignment, Capabilities, EventKind, Kind, Name, PeerId, Session, Spec};
 
-/// The work that collecting a node's counters over SSH needs.
-pub(super) const SSH_WORK: &str = "ssh";
-/// The work that speaking to JVMs over RMI needs.
-pub(super) const JMX_WORK: &str = "jmx";
-
 impl State {
     pub(super) fn open_session(
         &mut self,
@@ -161,12 +156,12 @@ impl State {
             self.sessions
                 .iter()
                 .filter(|(_, session)| !session.draining)
-                .filter(|(_, session)| session.capabilities.work.contains(SSH_WORK))
-                .filter(|(_, session)| session.capabilities.work.contains(work))
+                .filter(|(_, session)| session.capabilities.takes(Capabilities::SSH))
+                .filter(|(_, session)| session.capabilities.takes(work))
                 .map(|(peer, _)| *peer)
                 .collect()
         };
-        let (peers, with_java) = (able(SSH_WORK), able(JMX_WORK));
+        let (peers, with_java) = (able(Capabilities::SSH), able(Capabilities::JMX));
         let mut nodes: BTreeMap<Name, Option<PeerId>> = BTreeMap::new();
         // Nodes that only a peer with Java can collect whole. Where there is none, what can be collected is.
         let mut choosy: BTreeMap<Name, Option<PeerId>> = BTreeMap::new();
@@ -213,7 +208,7 @@ impl State {
 
     /// Whether a live peer has a Java runtime.
     pub fn has_java(&self) -> bool {
-        self.sessions.iter().any(|(_, session)| session.capabilities.work.contains(JMX_WORK))
+        self.sessions.iter().any(|(_, session)| session.capabilities.takes(Capabilities::JMX))
     }
 
     /// Live sessions by peer.

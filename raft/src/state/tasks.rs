@@ -7,13 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sessions::JMX_WORK;
 use super::{Notice, State};
 use crate::command::{Ending, EndingResult, Outcome, Progress, Rejection, Reply, TaskReport};
 use crate::decide::place::{self, Candidate};
 use crate::model::{
-    Action, ActionKind, Actor, Attempt, Elapsed, EventKind, Executor, Name, OnExecutorLoss, OutputChunk,
-    OutputTotals, RetryOn, Stream, Task, TaskId, TaskState,
+    Action, ActionKind, Actor, Attempt, Capabilities, Elapsed, EventKind, Executor, Name, OnExecutorLoss,
+    OutputChunk, OutputTotals, RetryOn, Stream, Task, TaskId, TaskState,
 };
 use crate::planted::{Bug, is_planted};
 
@@ -57,10 +56,11 @@ impl State {
             .map(|(peer, session)| {
                 let tasks = self.indexes.tasks_by_peer.get(peer).copied().unwrap_or(0);
                 let candidate = Candidate { peer: *peer, tasks, tasks_max: session.capabilities.tasks_max };
-                (candidate, session.epoch, session.capabilities.work.contains(JMX_WORK))
+                (candidate, session.epoch, session.capabilities.takes(Capabilities::JMX))
             })
             .collect();
-        // Each turn takes a task out of the ready ones, or ends: what is left of them does not cost.
+        // Each turn takes a task out of the ready ones, or ends: what is left of them does not cost. Only those that need Java
+        // are passed by, while peers without it have room.
         let mut after = TaskId(0);
         while let Some(id) = self.indexes.ready_tasks.range(after..).next().copied() {
             after = TaskId(id.0 + 1);
@@ -81,7 +81,7 @@ impl State {
             let able = candidates.iter().filter(|(_, _, java)| *java || !needs_java);
             let able: Vec<Candidate> = able.map(|(candidate, _, _)| *candidate).collect();
             let Some(peer) = place::choose(&able, home) else {
-                if needs_java {
+                if needs_java && candidates.iter().any(|(candidate, _, _)| candidate.has_room()) {
                     continue;
                 }
                 break;
