@@ -97,11 +97,15 @@ const ROWS: &[Column] = &[
     ("value", |i| field(i, "value")),
 ];
 
-/// Runs `rscaler jmx`.
-pub(crate) async fn run(connection: &Connection, format: Format, command: JmxCommand) -> Done {
+/// Runs `rscaler jmx`. Connects only where it has to: `starter-counters` takes no control plane.
+pub(crate) async fn run(
+    connect: impl Fn() -> Result<Connection, Failure>,
+    format: Format,
+    command: JmxCommand,
+) -> Done {
     match command {
         JmxCommand::Browse { at, pattern, operations, no_values } => {
-            let mbeans = mbeans(connection, &at, pattern.as_deref(), !no_values).await?;
+            let mbeans = mbeans(&connect()?, &at, pattern.as_deref(), !no_values).await?;
             if format != Format::Table {
                 return output::items(format, &mbeans, ROWS);
             }
@@ -115,7 +119,8 @@ pub(crate) async fn run(connection: &Connection, format: Format, command: JmxCom
             Ok(())
         }
         JmxCommand::AddCounter { at, mbean, attribute, key, name, rate, interval, unit, clusters } => {
-            let found = mbeans(connection, &at, Some(&mbean), true).await?;
+            let connection = connect()?;
+            let found = mbeans(&connection, &at, Some(&mbean), true).await?;
             check(&found, &mbean, &attribute, key.as_deref())?;
             let clusters = match clusters.is_empty() {
                 true => vec![field(&connection.get(&format!("nodes/{}", at.node)).await?, "cluster")],
@@ -138,16 +143,6 @@ pub(crate) async fn run(connection: &Connection, format: Format, command: JmxCom
         JmxCommand::StarterCounters { tomcat, interval, clusters } => {
             output::say(starter(tomcat, &interval, &clusters).trim_end())
         }
-    }
-}
-
-/// The counters of `starter-counters`, which takes no control plane.
-pub(crate) fn starter_only(command: &JmxCommand) -> Option<Done> {
-    match command {
-        JmxCommand::StarterCounters { tomcat, interval, clusters } => {
-            Some(output::say(starter(*tomcat, interval, clusters).trim_end()))
-        }
-        _ => None,
     }
 }
 

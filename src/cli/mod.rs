@@ -234,10 +234,7 @@ async fn dispatch(cli: Cli) -> Done {
         Command::Checks(args) => checks::checks(&connect()?, format, args).await,
         Command::Query(args) => query::query(&connect()?, format, args).await,
         Command::Trigger(command) => triggers::run(&connect()?, format, command).await,
-        Command::Jmx(command) => match jmx::starter_only(&command) {
-            Some(done) => done,
-            None => jmx::run(&connect()?, format, command).await,
-        },
+        Command::Jmx(command) => jmx::run(connect, format, command).await,
         Command::Peers(command) => peers::run(&connect()?, format, command).await,
         Command::Status => status::show(&connect()?, format).await,
         Command::Backup(args) => backup::backup(&connect()?, args).await,

@@ -268,7 +268,7 @@ fn values((mbean, wanted): &Group, answer: &Value) -> GroupAnswer {
 }
 
 /// Whether a name is a pattern. Within quotes a wildcard that is escaped is none.
-fn is_pattern(mbean: &str) -> bool {
+pub(super) fn is_pattern(mbean: &str) -> bool {
     let mut escaped = false;
     mbean.chars().any(|c| {
         let wild = matches!(c, '*' | '?') && !escaped;

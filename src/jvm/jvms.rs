@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::address::{Address, Agent, Route};
 use super::error::{Fault, FaultKind};
 use super::java::{Java, Target};
-use super::jolokia::Jolokia;
+use super::jolokia::{Jolokia, is_pattern};
 use super::tunnel::{Tunnels, Way};
 use super::wire::{self, Browsed, Group, Invocation, MbeanList, Spec, Wanted};
 use crate::ssh::Pool;
@@ -297,7 +297,7 @@ fn group(items: &[Item]) -> Vec<Group> {
     let mut groups: Vec<Group> =
         groups.into_iter().map(|(mbean, wanted)| (mbean.to_string(), wanted)).collect();
     // Patterns may take long: what is certain comes first.
-    groups.sort_by_key(|(mbean, _)| mbean.contains(['*', '?']));
+    groups.sort_by_key(|(mbean, _)| is_pattern(mbean));
     groups
 }
 

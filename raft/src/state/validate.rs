@@ -4,13 +4,14 @@ mod jmx;
 
 use std::time::Duration;
 
+pub(super) use self::jmx::jvm_out_of_reach;
 use super::config::Draft;
 use super::runs::STEPS_MAX;
 use crate::command::FieldError;
 use crate::model::{
-    Action, ActionKind, Aggregate, ClusterSelector, Counter, CounterSource, File, HostKeyPolicy,
-    JvmTransport, Kind, MaintenanceWindow, Name, NoData, Node, Object, Parse, Per, Spec, SshProfile, Target,
-    Trigger, Value, WindowScope,
+    Action, ActionKind, Aggregate, ClusterSelector, Counter, CounterSource, File, HostKeyPolicy, Kind,
+    MaintenanceWindow, Name, NoData, Node, Object, Parse, Per, Spec, SshProfile, Target, Trigger, Value,
+    WindowScope,
 };
 
 const SCRIPT_BYTES_MAX: usize = 1 << 20;
@@ -396,12 +397,4 @@ fn refer_value(refer: &mut impl FnMut(Kind, &Name, String), value: Option<&Value
         Some(Value::File(name)) => refer(Kind::File, name, pointer.to_string()),
         Some(Value::Inline(_)) | None => {}
     }
-}
-
-/// The JVM of a node that is reached over SSH by `draft`, where the node has no way to be logged in to.
-pub(super) fn jvm_out_of_reach<'n>(draft: &Draft<'_>, node: &'n Node) -> Option<&'n Name> {
-    jmx::is_out_of_reach(
-        node,
-        |jvm| matches!(draft.spec(Kind::JvmProfile, jvm), Some(Spec::JvmProfile(profile)) if profile.transport == JvmTransport::RmiOverSsh),
-    )
 }

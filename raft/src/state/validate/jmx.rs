@@ -1,5 +1,6 @@
 //! What is said about JVMs.
 
+use super::super::config::Draft;
 use super::Check;
 use crate::model::{
     JmxCounter, JmxInvokeAction, JvmProfile, JvmTransport, Kind, Name, Node, ServiceUrl, Spec, Value,
@@ -14,12 +15,10 @@ const ARGS_MAX: usize = 32;
 pub(super) fn check_jvms(check: &mut Check<'_, '_>, node: &Node) {
     for (position, jvm) in node.jvms.iter().enumerate() {
         let pointer = format!("/jvms/{position}");
-        match check.draft.spec(Kind::JvmProfile, jvm) {
-            Some(Spec::JvmProfile(profile)) => {
-                let alone = profile.transport == JvmTransport::RmiOverSsh && node.ssh_profile.is_none();
-                check.need(!alone, &pointer, "it is reached over SSH, and the node has no ssh_profile");
-            }
-            _ => check.fail(&pointer, format!("there is no jvm-profile `{jvm}`")),
+        if check.draft.get(Kind::JvmProfile, jvm).is_none() {
+            check.fail(&pointer, format!("there is no jvm-profile `{jvm}`"));
+        } else if is_out_of_reach(check.draft, node, jvm) {
+            check.fail(&pointer, "it is reached over SSH, and the node has no ssh_profile");
         }
         check.need(!node.jvms[..position].contains(jvm), &pointer, "it is named already");
     }
@@ -130,7 +129,12 @@ pub(super) fn profile_values(profile: &JvmProfile) -> [(&'static str, Option<&Va
     [("/password", profile.password.as_ref()), ("/trust_store", profile.trust_store.as_ref())]
 }
 
-/// The first node that would be reached over SSH for a JVM, and can't.
-pub(super) fn is_out_of_reach(node: &Node, over_ssh: impl Fn(&Name) -> bool) -> Option<&Name> {
-    node.jvms.iter().find(|jvm| node.ssh_profile.is_none() && over_ssh(jvm))
+/// The first JVM of a node that is reached over SSH, where the node has no way to be logged in to.
+pub(in crate::state) fn jvm_out_of_reach<'n>(draft: &Draft<'_>, node: &'n Node) -> Option<&'n Name> {
+    node.jvms.iter().find(|jvm| is_out_of_reach(draft, node, jvm))
+}
+
+fn is_out_of_reach(draft: &Draft<'_>, node: &Node, jvm: &Name) -> bool {
+    node.ssh_profile.is_none()
+        && matches!(draft.spec(Kind::JvmProfile, jvm), Some(Spec::JvmProfile(profile)) if profile.transport == JvmTransport::RmiOverSsh)
 }
