@@ -6,7 +6,7 @@
 use pco::standalone::{DecompressorItem, FileDecompressor, simple_compress};
 use pco::{ChunkConfig, DeltaSpec};
 
-use super::block::{BLOCK_SAMPLES_MAX, Codec, Opened};
+use super::block::{BLOCK_SAMPLES_MAX, Codec, Opened, TIME_MAX};
 use super::codec::{Bad, Reader, put_bytes, put_signed, put_varint};
 use super::column::CHUNK;
 use super::form::Form;
@@ -305,6 +305,9 @@ pub(super) fn decode_rollups(block: &Opened<'_>, out: &mut Vec<Rollup>) -> Resul
             runs.into_iter().flat_map(run).collect()
         }
     };
+    if !starts.iter().all(|start| (0..=TIME_MAX / width).contains(start)) {
+        return Err(Bad("a rollup begins at an impossible time"));
+    }
     let counts: Vec<u32> = column(&mut reader, count)?;
     let form = Form { decimals: reader.u8()?, shift: reader.u8()? }.check()?;
     let mut values: [Vec<f64>; 3] = Default::default();

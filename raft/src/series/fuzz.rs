@@ -49,7 +49,7 @@ pub(crate) fn blocks(data: &[u8]) {
             }
             let width = id.resolution.width_ms();
             let kept = rollups.iter().all(|r| is_kept(r.min) && is_kept(r.max) && is_kept(r.sum));
-            if kept && rollups.windows(2).all(|pair| pair[0].start < pair[1].start) && rollups[0].start >= 0 {
+            if kept && rollups.windows(2).all(|pair| pair[0].start < pair[1].start) {
                 let payload = encode_rollups(id.start, width, &rollups);
                 let Ok(block) = Block::assemble(opened.meta, Codec::Rollups, &payload) else { return };
                 let mut again = Vec::new();
