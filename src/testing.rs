@@ -219,7 +219,7 @@ impl World {
     pub(crate) fn output(&self, task: TaskId, stream: Stream) -> String {
         self.handle.read(|state| {
             let chunks = state.output(task, 0).filter(|(_, chunk)| chunk.stream == stream);
-            let bytes: Vec<u8> = chunks.flat_map(|(_, chunk)| chunk.bytes.clone()).collect();
+            let bytes: Vec<u8> = chunks.flat_map(|(_, chunk)| chunk.bytes.to_vec()).collect();
             String::from_utf8_lossy(&bytes).into_owned()
         })
     }

@@ -107,7 +107,7 @@ pub fn decode_plain<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 /// Bytes as a field: written and read at once, in the form that a sequence of numbers has. For `#[serde(with)]`.
 pub mod bytes {
     use std::fmt;
-    use std::sync::Arc;
+    use std::marker::PhantomData;
 
     use serde::de::Visitor;
     use serde::{Deserializer, Serializer};
@@ -116,29 +116,33 @@ pub mod bytes {
     ///
     /// # Errors
     /// The serializer's.
-    pub fn serialize<S: Serializer>(bytes: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
+    pub fn serialize<S: Serializer>(bytes: &impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes.as_ref())
     }
 
     /// Reads them.
     ///
     /// # Errors
     /// The deserializer's.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Arc<[u8]>;
+    pub fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: From<Vec<u8>> + for<'a> From<&'a [u8]>,
+    {
+        struct Bytes<T>(PhantomData<T>);
+        impl<T: From<Vec<u8>> + for<'a> From<&'a [u8]>> Visitor<'_> for Bytes<T> {
+            type Value = T;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("bytes")
             }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Arc<[u8]>, E> {
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<T, E> {
                 Ok(bytes.into())
             }
-            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Arc<[u8]>, E> {
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<T, E> {
                 Ok(bytes.into())
             }
         }
-        deserializer.deserialize_bytes(Bytes)
+        deserializer.deserialize_bytes(Bytes(PhantomData))
     }
 }
 

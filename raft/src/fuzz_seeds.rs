@@ -43,7 +43,7 @@ fn lived() -> (Driver, usize) {
     let open: Vec<u64> = driver.state.open_tasks().map(|task| task.id.0).collect();
     for task in open {
         driver.report(task, Progress::Started);
-        let chunks = vec![OutputChunk { attempt: 1, stream: Stream::Stdout, bytes: b"hello\n".to_vec() }];
+        let chunks = vec![OutputChunk { attempt: 1, stream: Stream::Stdout, bytes: (*b"hello\n").into() }];
         driver.report(task, Progress::Output { chunks, missed_bytes: 3 });
         driver.report(task, crate::state::testing::finished(EndingResult::Succeeded));
     }

@@ -188,8 +188,11 @@ impl Attempt {
     fn output_of(&self, batch: Batch) -> Progress {
         self.metrics.output_missed_bytes.add(batch.missed_bytes);
         let attempt = self.task.attempt;
-        let chunks =
-            batch.chunks.into_iter().map(|(stream, bytes)| OutputChunk { attempt, stream, bytes }).collect();
+        let chunks = batch
+            .chunks
+            .into_iter()
+            .map(|(stream, bytes)| OutputChunk { attempt, stream, bytes: bytes.into() })
+            .collect();
         Progress::Output { chunks, missed_bytes: batch.missed_bytes }
     }
 }

@@ -22,7 +22,7 @@ async fn report(fixture: &Fixture, task: u64, progress: Progress) {
 }
 
 async fn print(fixture: &Fixture, task: u64, stream: Written, text: &[u8]) {
-    let chunk = OutputChunk { attempt: 1, stream, bytes: text.to_vec() };
+    let chunk = OutputChunk { attempt: 1, stream, bytes: text.to_vec().into() };
     report(fixture, task, Progress::Output { chunks: vec![chunk], missed_bytes: 0 }).await;
 }
 

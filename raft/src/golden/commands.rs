@@ -48,7 +48,7 @@ variants!(ending_results: EndingResult {
 variants!(progresses: Progress {
     Progress::Started => Progress::Started,
     Progress::Output { .. } => Progress::Output {
-        chunks: vec![OutputChunk { attempt: 1, stream: Stream::Stderr, bytes: b"hello\n".to_vec() }],
+        chunks: vec![OutputChunk { attempt: 1, stream: Stream::Stderr, bytes: (*b"hello\n").into() }],
         missed_bytes: 9,
     },
     Progress::AwaitingInput(_) => Progress::AwaitingInput(true),

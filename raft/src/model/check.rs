@@ -58,8 +58,10 @@ pub struct CheckOutput {
     /// When the reading was due.
     pub at: Timestamp,
     /// Standard output, as bytes came.
+    #[serde(with = "crate::codec::bytes")]
     pub stdout: Vec<u8>,
     /// Standard error, as bytes came.
+    #[serde(with = "crate::codec::bytes")]
     pub stderr: Vec<u8>,
     /// Exit code; absent after a signal or a timeout.
     pub exit_code: Option<i32>,

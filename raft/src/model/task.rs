@@ -1,5 +1,7 @@
 //! The unit of work that one peer executes.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Elapsed, Name, PeerId, RunId, TaskId, Timestamp};
@@ -138,7 +140,8 @@ pub struct OutputChunk {
     /// Where it was written.
     pub stream: Stream,
     /// At most [`OutputChunk::BYTES_MAX`].
-    pub bytes: Vec<u8>,
+    #[serde(with = "crate::codec::bytes")]
+    pub bytes: Arc<[u8]>,
 }
 
 impl OutputChunk {

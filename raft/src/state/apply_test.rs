@@ -161,7 +161,7 @@ fn happen(driver: &mut Driver, event: &Event) {
                 4 => finished(EndingResult::TimedOut),
                 5 => {
                     let bytes = vec![*how; usize::from(*how) * 100];
-                    let chunk = OutputChunk { attempt: 0, stream: Stream::Stdout, bytes };
+                    let chunk = OutputChunk { attempt: 0, stream: Stream::Stdout, bytes: bytes.into() };
                     Progress::Output { chunks: vec![chunk], missed_bytes: 1 }
                 }
                 _ => finished(EndingResult::Succeeded),

@@ -183,7 +183,7 @@ pub(crate) fn family() -> Vec<Entry> {
         draining: true,
     };
     let watched = Watched { from: Timestamp(1), clock: Timestamp(2), open: true, not_before: Timestamp(3) };
-    let chunk = OutputChunk { attempt: 2, stream: Stream::Stderr, bytes: b"hello\n".to_vec() };
+    let chunk = OutputChunk { attempt: 2, stream: Stream::Stderr, bytes: (*b"hello\n").into() };
     let remembered = Remembered { expires: Elapsed(300), outcome: Ok(Reply::Run(RunId(7))) };
     let assignment = Assignment { peer: PeerId(3), epoch: 4 };
     let token = JoinToken { expires: Elapsed(300), role: PeerRole::Learner };

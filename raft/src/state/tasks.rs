@@ -414,7 +414,7 @@ impl State {
     /// Puts a remark of the control plane's own into a task's output.
     fn note(&mut self, id: TaskId, text: &str) {
         let Some(attempt) = self.tasks.get(&id).map(|task| task.attempt) else { return };
-        let chunk = OutputChunk { attempt, stream: Stream::Note, bytes: text.as_bytes().to_vec() };
+        let chunk = OutputChunk { attempt, stream: Stream::Note, bytes: text.as_bytes().into() };
         self.keep_output(id, attempt, &[chunk], 0);
     }
 
@@ -426,7 +426,9 @@ impl State {
         for chunk in chunks.iter().filter(|chunk| !chunk.bytes.is_empty()) {
             let mut chunk = chunk.clone();
             chunk.attempt = attempt;
-            chunk.bytes.truncate(OutputChunk::BYTES_MAX);
+            if chunk.bytes.len() > OutputChunk::BYTES_MAX {
+                chunk.bytes = chunk.bytes[..OutputChunk::BYTES_MAX].into();
+            }
             let bytes = chunk.bytes.len() as u64;
             let sequence = totals.next;
             totals.next += 1;

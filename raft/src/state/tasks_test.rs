@@ -11,12 +11,12 @@ fn with_nodes(peers: u64, nodes: &[&str]) -> Driver {
 }
 
 fn printed(driver: &mut Driver, task: u64, text: &[u8]) {
-    let chunk = OutputChunk { attempt: 0, stream: Stream::Stdout, bytes: text.to_vec() };
+    let chunk = OutputChunk { attempt: 0, stream: Stream::Stdout, bytes: text.into() };
     assert!(driver.report(task, Progress::Output { chunks: vec![chunk], missed_bytes: 0 }));
 }
 
 fn output(driver: &Driver, task: u64) -> Vec<u8> {
-    driver.state.output(TaskId(task), 0).flat_map(|(_, chunk)| chunk.bytes.clone()).collect()
+    driver.state.output(TaskId(task), 0).flat_map(|(_, chunk)| chunk.bytes.to_vec()).collect()
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn output_of_single_bytes_is_bounded_by_its_chunks() {
     driver.begin(1);
     let (report, reports) = (4096u64, 25);
     for _ in 0..reports {
-        let chunk = OutputChunk { attempt: 1, stream: Stream::Stdout, bytes: b"x".to_vec() };
+        let chunk = OutputChunk { attempt: 1, stream: Stream::Stdout, bytes: (*b"x").into() };
         driver.report(1, Progress::Output { chunks: vec![chunk; report as usize], missed_bytes: 0 });
     }
     let totals = driver.task(1).output;
@@ -397,7 +397,7 @@ fn a_chunk_too_large_is_cut_and_what_was_missed_is_counted() {
     let mut driver = with_nodes(1, &["web01"]);
     driver.run_on_web(command(|_| ()));
     driver.begin(1);
-    let chunk = OutputChunk { attempt: 77, stream: Stream::Stderr, bytes: vec![b'x'; 1 << 20] };
+    let chunk = OutputChunk { attempt: 77, stream: Stream::Stderr, bytes: vec![b'x'; 1 << 20].into() };
     driver.report(1, Progress::Output { chunks: vec![chunk], missed_bytes: 123 });
     let kept = driver.state.output(TaskId(1), 0).next().unwrap().1;
     assert_eq!((kept.bytes.len(), kept.attempt), (OutputChunk::BYTES_MAX, 1));
