@@ -20,6 +20,7 @@ mod wait;
 mod failover;
 mod fanout;
 mod fleet_data;
+mod flood;
 mod http;
 mod ingest;
 mod jmx;
@@ -35,7 +36,7 @@ mod writes;
 use table::Table;
 
 /// What can be measured, in the order of the table.
-const ROWS: [(&str, &str); 9] = [
+const ROWS: [(&str, &str); 10] = [
     ("A", "small replicated writes"),
     ("failover", "kill -9 of the leader to the next acknowledged write"),
     ("steady", "idle, and with every core busy: 10 minutes"),
@@ -45,6 +46,7 @@ const ROWS: [(&str, &str); 9] = [
     ("F", "tasks"),
     ("H", "from a sample to the command it sets off"),
     ("I", "memory, start with a long log"),
+    ("flood", "100,000 commands at once, and what they print"),
 ];
 
 /// How it is to be measured.
@@ -150,6 +152,9 @@ async fn main() {
     }
     if asked.wants("I") {
         size::measure(&asked, &mut table).await;
+    }
+    if asked.wants("flood") {
+        flood::measure(&asked, &mut table).await;
     }
     println!("\n{table}");
 }
