@@ -198,6 +198,11 @@ impl Handle {
         self.replica.applied()
     }
 
+    /// See [`Replica::unstored_bytes`].
+    pub fn unstored_bytes(&self) -> u64 {
+        self.replica.unstored_bytes()
+    }
+
     /// What is changed from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Committed> {
         self.replica.subscribe()

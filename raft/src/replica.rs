@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -29,6 +30,8 @@ pub struct Replica {
     committed: broadcast::Sender<Committed>,
     /// Those of them that may change what peers have to do.
     work: broadcast::Sender<Committed>,
+    /// Bytes of the log that are applied and not yet stored in a checkpoint.
+    unstored_bytes: AtomicU64,
 }
 
 impl Replica {
@@ -39,6 +42,7 @@ impl Replica {
             applied: watch::Sender::new(index),
             committed: broadcast::Sender::new(NOTICES_BEHIND_MAX),
             work: broadcast::Sender::new(NOTICES_BEHIND_MAX),
+            unstored_bytes: AtomicU64::new(0),
         })
     }
 
@@ -90,6 +94,15 @@ impl Replica {
     /// For the storage layer: draining changed rows, confirming blocks. Never changes what apply decides on.
     pub fn with_state_mut<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.state.write())
+    }
+
+    /// How far the storage is behind: bytes of the log that are applied here and in no checkpoint yet.
+    pub fn unstored_bytes(&self) -> u64 {
+        self.unstored_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_unstored_bytes(&self, bytes: u64) {
+        self.unstored_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// The index of the last applied entry.

@@ -8,7 +8,7 @@ use rscaler_raft::handle::{EngineError, Handle, SubmitError};
 use rscaler_raft::model::{Actor, RequestId, TaskId};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, error};
 
 use crate::lease::Lease;
@@ -23,6 +23,11 @@ const BYTES_MAX: usize = 512 << 10;
 /// How long one try takes at most; the next one has the same request id.
 const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Output waits while this peer's storage is further behind the log than this, in bytes, so that everything else finds the log
+/// free: a peer checkpoints at 16 MiB and stops to apply at 48.
+const UNSTORED_BYTES_MAX: u64 = 24 << 20;
+/// The longest that it waits; a task must come to its end.
+const STORAGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of a report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,7 +118,17 @@ impl ReportLoop {
                 bytes += item.bytes;
                 batch.push(item);
             }
+            if bytes > 0 {
+                self.wait_for_storage().await;
+            }
             self.submit(batch).await;
+        }
+    }
+
+    async fn wait_for_storage(&self) {
+        let until = Instant::now() + STORAGE_PATIENCE;
+        while self.handle.unstored_bytes() > UNSTORED_BYTES_MAX && Instant::now() < until {
+            sleep(RETRY_PAUSE).await;
         }
     }
 

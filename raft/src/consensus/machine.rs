@@ -56,6 +56,8 @@ pub(super) struct Core {
     gate: Arc<tokio::sync::Mutex<()>>,
     /// Something may be due.
     pub(super) wake: Notify,
+    /// What was applied was taken, to be stored.
+    taken: Notify,
     comparer: Comparer,
 }
 
@@ -107,6 +109,7 @@ impl Machine {
                 progress: Mutex::new(progress),
                 gate: Arc::default(),
                 wake: Notify::new(),
+                taken: Notify::new(),
                 comparer,
             }),
         })
@@ -267,7 +270,8 @@ impl Core {
             }
             let last = progress.applied.position.map_or(0, |position| position.index);
             self.apply_run(&mut run, last, &mut replies);
-            if self.config.is_due_by_size(&progress.since_checkpoint, &progress.since_snapshot) {
+            self.replica.set_unstored_bytes(progress.since_checkpoint.bytes);
+            if self.config.is_checkpoint_due_by_size(&progress.since_checkpoint) {
                 self.wake.notify_one();
             }
         }
@@ -293,8 +297,24 @@ impl Core {
     /// Takes what changed since the last time, with the position it leads to.
     fn take_changes(&self) -> Changes {
         let mut progress = self.progress.lock();
-        progress.since_checkpoint = Since::default();
-        Changes { drain: self.replica.with_state_mut(State::drain), applied: progress.applied.clone() }
+        let log_bytes = std::mem::take(&mut progress.since_checkpoint).bytes;
+        self.replica.set_unstored_bytes(0);
+        self.taken.notify_one();
+        let drain = self.replica.with_state_mut(State::drain);
+        Changes { drain, applied: progress.applied.clone(), log_bytes }
+    }
+
+    /// Waits while more was applied than a checkpoint should hold. What is not stored yet is in memory, and is written all at once:
+    /// where the storage is slower than the log, the log waits on the disk, where it is safe already.
+    async fn wait_for_storage(&self) -> io::Result<()> {
+        while self.progress.lock().since_checkpoint.bytes >= self.config.unstored_bytes_max() {
+            self.wake.notify_one();
+            tokio::select! {
+                () = self.taken.notified() => {}
+                reason = self.store.fatal().failed() => return Err(io::Error::other(reason.to_string())),
+            }
+        }
+        Ok(())
     }
 
     /// What was applied since the last checkpoint and since the last snapshot.
@@ -365,10 +385,12 @@ impl RaftStateMachine<TypeConfig> for Machine {
             batch.push(decoded);
             if batch.len() >= BATCH_ENTRIES_MAX || bytes >= BATCH_BYTES_MAX {
                 bytes = 0;
+                self.core.wait_for_storage().await?;
                 self.core.apply(std::mem::take(&mut batch));
             }
         }
         if !batch.is_empty() {
+            self.core.wait_for_storage().await?;
             self.core.apply(batch);
         }
         Ok(())

@@ -303,6 +303,36 @@ async fn upkeep_checkpoints_and_asks_for_snapshots_by_size() {
     assert!(parts.machine.replica().read(object));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_storage_is_behind_entries_wait_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = UpkeepConfig { checkpoint_bytes: 10_000, ..UpkeepConfig::default() };
+    let mut parts = open_in(dir.path(), Expected::Nothing, config).await;
+    let upkeep = Upkeep::new(&parts.machine);
+    let replica = Arc::clone(parts.machine.replica());
+    apply(&mut parts.machine, vec![file(0, "first", 40_000)]).await;
+    assert!(replica.unstored_bytes() > 40_000);
+    let mut second = Box::pin(apply(&mut parts.machine, vec![file(1, "second", 100)]));
+    assert!(futures::poll!(&mut second).is_pending());
+    assert_eq!(replica.applied(), 0);
+    upkeep.checkpoint().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), second).await.unwrap();
+    assert_eq!(replica.applied(), 1);
+    assert!((100..1000).contains(&replica.unstored_bytes()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_wait_for_a_storage_that_has_failed_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = UpkeepConfig { checkpoint_bytes: 10_000, ..UpkeepConfig::default() };
+    let mut parts = open_in(dir.path(), Expected::Nothing, config).await;
+    let fatal = parts.machine.store().fatal().clone();
+    apply(&mut parts.machine, vec![file(0, "first", 40_000)]).await;
+    let waiting = parts.machine.apply(stream::iter([Ok((file(1, "second", 100), None))]));
+    let (applied, ()) = tokio::join!(waiting, async { fatal.report("the disk is gone") });
+    assert!(applied.unwrap_err().to_string().contains("the disk is gone"));
+}
+
 fn all_samples(machine: &Machine) -> Vec<(String, Vec<(i64, f64)>)> {
     let selector = Selector { counter: "load".to_string(), nodes: None, jvm: None, instance: None };
     let query = Query { selector, from: 0, to: 1 << 46, step: None, agg: Agg::Last, across: None };

@@ -19,7 +19,8 @@ pub struct UpkeepConfig {
     pub checkpoint_every: Duration,
     /// A checkpoint is due after this much was applied, in bytes of the log.
     pub checkpoint_bytes: u64,
-    /// A snapshot is due after this much was applied, in bytes of the log.
+    /// A snapshot is due after this much was applied, in bytes of the log, and not less than the last one is long: to write it
+    /// costs as much.
     pub snapshot_bytes: u64,
     /// A snapshot is due after this long, if [`UpkeepConfig::snapshot_entries_min`] were applied.
     pub snapshot_every: Duration,
@@ -61,16 +62,21 @@ impl UpkeepConfig {
         self.digest_every > 0 && index > 0 && index.is_multiple_of(self.digest_every)
     }
 
-    pub(super) fn is_due_by_size(&self, since_checkpoint: &Since, since_snapshot: &Since) -> bool {
-        since_checkpoint.bytes >= self.checkpoint_bytes || since_snapshot.bytes >= self.snapshot_bytes
+    pub(super) fn is_checkpoint_due_by_size(&self, since: &Since) -> bool {
+        since.bytes >= self.checkpoint_bytes
+    }
+
+    /// Where this much was applied that is in no checkpoint, nothing more is until the storage has caught up.
+    pub(super) fn unstored_bytes_max(&self) -> u64 {
+        self.checkpoint_bytes * 3
     }
 
     fn is_checkpoint_due(&self, since: &Since, elapsed: Duration) -> bool {
-        since.bytes >= self.checkpoint_bytes || since.entries > 0 && elapsed >= self.checkpoint_every
+        self.is_checkpoint_due_by_size(since) || since.entries > 0 && elapsed >= self.checkpoint_every
     }
 
-    fn is_snapshot_due(&self, since: &Since, elapsed: Duration) -> bool {
-        since.bytes >= self.snapshot_bytes
+    fn is_snapshot_due(&self, since: &Since, elapsed: Duration, last_bytes: u64) -> bool {
+        since.bytes >= self.snapshot_bytes.max(last_bytes)
             || since.entries >= self.snapshot_entries_min && elapsed >= self.snapshot_every
     }
 }
@@ -124,7 +130,9 @@ impl Upkeep {
             }
             let (since_checkpoint, since_snapshot) = self.core.since();
             let now = Instant::now();
-            if self.core.config.is_snapshot_due(&since_snapshot, now - snapshot_asked) {
+            let last_bytes =
+                self.core.store.current_snapshot().map_or(0, |last| last.manifest().file_bytes());
+            if self.core.config.is_snapshot_due(&since_snapshot, now - snapshot_asked, last_bytes) {
                 // It is a checkpoint as well. Raft may put it off: it is asked again.
                 trigger_snapshot().await;
                 if since_snapshot.bytes < self.core.config.snapshot_bytes {
@@ -258,8 +266,10 @@ mod tests {
             ("enough, but recently", since(1000, 1 << 20), half, true, false),
         ] {
             assert_eq!(config.is_checkpoint_due(&since, elapsed), checkpoint, "{name}");
-            assert_eq!(config.is_snapshot_due(&since, elapsed), snapshot, "{name}");
+            assert_eq!(config.is_snapshot_due(&since, elapsed, 50 << 20), snapshot, "{name}");
         }
+        let large = since(5, 64 << 20);
+        assert!(!config.is_snapshot_due(&large, second, 300 << 20), "the last one was longer");
     }
 
     #[test]

@@ -135,6 +135,10 @@ async fn found(ground: &Ground, store: &Store, mut state: State) -> Result<crate
     let applied = Applied { position, membership: StoredMembership { position, membership } };
     // Not a checkpoint alone: the snapshot that was installed stands for the old control plane's position and
     // members, and Raft would go back to it.
-    store.begin_snapshot(move || Changes { drain: state.drain(), applied }).await?.wait().await?;
+    store
+        .begin_snapshot(move || Changes { drain: state.drain(), applied, log_bytes: 0 })
+        .await?
+        .wait()
+        .await?;
     Ok(peer)
 }

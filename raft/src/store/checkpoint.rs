@@ -24,6 +24,8 @@ use crate::series::RowChange;
 /// The most bytes of a row's value that lie under one key.
 pub(super) const PART_BYTES_MAX: usize = 6 << 10;
 const SCHEMA: u16 = 1;
+/// How much is copied at a time: what is on its way to the disk lies in memory.
+pub(super) const COPY_BYTES: usize = 4 << 20;
 const RECORD_KEY: &[u8] = b"\0\0\0\0checkpoint";
 const FIRST_GENERATION: u32 = 1;
 
@@ -148,11 +150,17 @@ impl Rows {
     }
 
     /// Writes a checkpoint; not synced yet. Of several changes of one key the last counts.
-    pub(super) fn write(&mut self, changes: Vec<RowChange>, applied: Applied) -> Result<(), Error> {
+    pub(super) fn write(
+        &mut self,
+        changes: Vec<RowChange>,
+        applied: Applied,
+        moved: impl Fn(),
+    ) -> Result<(), Error> {
         let changes: BTreeMap<_, _> = changes.into_iter().map(|change| (change.key, change.value)).collect();
         let mut batch = Batch::default();
         let mut record = Record { applied, ..self.record.clone() };
         for (key, value) in changes {
+            moved();
             let first = stored_key(record.generation, &key, 0)?;
             let before = match self.tree.get(&first)? {
                 Some(value) => Part::read(&first, &value)?.parts,
@@ -279,9 +287,10 @@ impl Rows {
         Ok(count)
     }
 
-    pub(super) fn live_bytes(&self) -> Result<u64, Error> {
+    pub(super) fn live_bytes(&self, moved: impl Fn()) -> Result<u64, Error> {
         let mut bytes = 0;
         self.for_each_part(|part| {
+            moved();
             bytes += (part.key.len() + part.bytes.len() + 32) as u64;
             Ok(())
         })?;
@@ -289,7 +298,12 @@ impl Rows {
     }
 
     /// Takes over another's rows; this one must be new.
-    pub(super) fn copy_from(&mut self, from: &Rows, moved: impl Fn()) -> Result<(), Error> {
+    pub(super) fn copy_from(
+        &mut self,
+        from: &Rows,
+        moved: impl Fn(),
+        sync: impl Fn() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let generation = from.record.generation;
         let mut batch = Batch::default();
         let mut bytes = 0;
@@ -297,9 +311,10 @@ impl Rows {
             moved();
             batch.insert(part.stored_key(generation)?, part.stored_value());
             bytes += part.bytes.len() + part.key.len();
-            if bytes > 4 << 20 {
+            if bytes > COPY_BYTES {
                 bytes = 0;
                 self.tree.apply(std::mem::take(&mut batch))?;
+                sync()?;
             }
             Ok(())
         })?;
@@ -481,7 +496,7 @@ mod tests {
                     change(&key, value)
                 });
                 let changes = changes.collect();
-                rows.write(changes, applied(index)).unwrap();
+                rows.write(changes, applied(index), || {}).unwrap();
                 prop_assert_eq!(&content(&rows), &known);
                 db.sync().unwrap();
             }
@@ -495,7 +510,7 @@ mod tests {
         {
             let db = System.database(dir.path(), 1 << 20).unwrap();
             let mut rows = Rows::open(&*db).unwrap();
-            rows.write(vec![change(b"a", Some(b"old".to_vec()))], applied(4)).unwrap();
+            rows.write(vec![change(b"a", Some(b"old".to_vec()))], applied(4), || {}).unwrap();
             let generation = rows.begin_generation();
             rows.put_parts(generation, [part(b"a"), part(b"b")]).unwrap();
             db.sync().unwrap();
@@ -528,7 +543,8 @@ mod tests {
         let db = System.database(dir.path(), 1 << 20).unwrap();
         let mut rows = Rows::open(&*db).unwrap();
         let long = vec![7; 2 * PART_BYTES_MAX + 1];
-        rows.write(vec![change(b"a", Some(long)), change(b"b", Some(b"x".to_vec()))], applied(1)).unwrap();
+        rows.write(vec![change(b"a", Some(long)), change(b"b", Some(b"x".to_vec()))], applied(1), || {})
+            .unwrap();
         rows.verify().unwrap();
         let middle = stored_key(1, b"a", 1).unwrap();
         let whole = rows.tree.get(&middle).unwrap().unwrap();

@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::blocks::{Deletions, Pins};
-use super::checkpoint::Rows;
+use super::checkpoint::{COPY_BYTES, Rows};
 use super::volume::{self, Batch, Jobs, Tree, Volume};
 use super::{Error, Fatal, StoreConfig};
 
@@ -53,7 +53,36 @@ struct Here {
 }
 
 /// When the job that runs was last seen to move; absent between jobs.
-type Pulse = Mutex<Option<Instant>>;
+#[derive(Default)]
+pub(super) struct Pulse(Mutex<Option<Instant>>);
+
+impl Pulse {
+    pub(super) fn beat(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    fn rest(&self) {
+        *self.0.lock() = None;
+    }
+}
+
+/// How much garbage the database's file may hold before it is copied. Meanwhile no checkpoint is written, and what is applied waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Garbage {
+    /// Half of what lives: each byte of garbage costs two that are copied.
+    Little,
+    /// Three times what lives, while much is written.
+    Much,
+}
+
+impl Garbage {
+    fn bytes_max(self, live: u64) -> u64 {
+        match self {
+            Garbage::Little => live / 2,
+            Garbage::Much => live * 3,
+        }
+    }
+}
 
 #[derive(Default)]
 struct Queue {
@@ -77,8 +106,10 @@ pub(crate) struct Worker {
     config: StoreConfig,
     readers: Readers,
     pulse: Arc<Pulse>,
-    /// The file's size above which it is next looked at whether it should be copied.
-    compact_check_at: u64,
+    /// How much lived when it was last looked at.
+    live_bytes: u64,
+    /// The file's size up to which it is not copied, as there was no room for that.
+    no_room_until: u64,
 }
 
 /// Room in the queue for one job.
@@ -196,7 +227,7 @@ impl Database {
 
     /// For how long the job that runs has not moved.
     pub(crate) fn stuck_for(&self) -> Option<Duration> {
-        self.shared.pulse.lock().map(|moved| moved.elapsed())
+        self.shared.pulse.0.lock().map(|moved| moved.elapsed())
     }
 
     /// Where failures are reported.
@@ -292,7 +323,7 @@ impl Shared {
                     }
                 }
             };
-            *self.pulse.lock() = Some(Instant::now());
+            self.pulse.beat();
             let result = match job {
                 Some(job) => {
                     job(&mut worker);
@@ -304,7 +335,7 @@ impl Shared {
             if let Err(error) = result {
                 self.fatal.report(error.chain());
             }
-            *self.pulse.lock() = None;
+            self.pulse.rest();
             if swept.elapsed() >= SWEEP_EVERY {
                 swept = Instant::now();
             }
@@ -365,13 +396,19 @@ impl Worker {
             db,
             dir,
             config,
-            compact_check_at: 0,
+            live_bytes: 0,
+            no_room_until: 0,
         })
     }
 
     /// Says that the job moves: one that does not for long counts as a failed disk.
     pub(super) fn pulse(&self) {
-        *self.pulse.lock() = Some(Instant::now());
+        self.pulse.beat();
+    }
+
+    /// To say so while the worker is in use.
+    pub(super) fn pulse_handle(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// Makes durable what was written.
@@ -396,21 +433,22 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error`]; the database is then closed, and the peer must stop.
-    pub(super) fn compact_if_large(&mut self) -> Result<bool, Error> {
+    pub(super) fn compact_if_large(&mut self, garbage: Garbage) -> Result<bool, Error> {
         let size = self.db.size_on_disk()?;
-        if size < self.compact_check_at {
+        let wanted = |live| live + garbage.bytes_max(live) + self.config.garbage_bytes;
+        // To find what lives takes a look at everything.
+        if size <= wanted(self.live_bytes).max(self.no_room_until) {
             return Ok(false);
         }
-        let live = self.live_bytes()?;
-        // Half as much again as what lives: the file stays below that, and each byte of garbage costs two that are copied.
-        let wanted = live + live / 2 + self.config.garbage_bytes;
-        self.compact_check_at = wanted;
-        if size <= wanted {
+        let live = self.find_live_bytes()?;
+        let is_large = size > wanted(live);
+        self.live_bytes = live;
+        if !is_large {
             return Ok(false);
         }
         if self.volume.free_bytes(&self.dir)? < live.saturating_mul(2) {
             tracing::warn!(size, live, "the disk has no room to copy the state to a smaller file");
-            self.compact_check_at = size + self.config.garbage_bytes;
+            self.no_room_until = size + self.config.garbage_bytes;
             return Ok(false);
         }
         tracing::info!(size, live, "copying the state to a smaller file");
@@ -459,12 +497,16 @@ impl Worker {
         Ok(())
     }
 
-    fn live_bytes(&self) -> Result<u64, Error> {
-        Ok(self.rows.live_bytes()? + super::blocks::live_bytes(&*self.blocks)?)
+    fn find_live_bytes(&self) -> Result<u64, Error> {
+        let rows = self.rows.live_bytes(|| self.pulse())?;
+        self.pulse();
+        Ok(rows + super::blocks::live_bytes(&*self.blocks)?)
     }
 
     fn copy_from(&mut self, from: &Worker) -> Result<(), Error> {
-        self.rows.copy_from(&from.rows, || from.pulse())?;
+        let db = Arc::clone(&self.db);
+        // As it goes on: what waits to be written is in memory.
+        self.rows.copy_from(&from.rows, || from.pulse(), || db.sync())?;
         let mut batch = Batch::default();
         let mut bytes = 0;
         for entry in from.blocks.range(&[], None) {
@@ -472,8 +514,9 @@ impl Worker {
             from.pulse();
             bytes += key.len() + value.len();
             batch.insert(key, value);
-            if bytes > 4 << 20 {
+            if bytes > COPY_BYTES {
                 self.apply_blocks(std::mem::take(&mut batch))?;
+                self.db.sync()?;
                 bytes = 0;
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 use super::blocks::{self, BlockInfo, Blocks};
-use super::database::{Database, Worker, recover_dir};
+use super::database::{Database, Garbage, Worker, recover_dir};
 use super::snapshot::{self, Incoming, Manifest, SnapshotHandle, Snapshots};
 use super::volume::{System, Volume};
 use super::wal::WalState;
@@ -17,6 +17,8 @@ use crate::series::Drain;
 
 /// Damaged databases that are kept, for who wants to look at them.
 const DAMAGED_KEPT_MAX: usize = 2;
+/// With so much of the log since the last checkpoint much is written: see [`Garbage`].
+const BUSY_BYTES: u64 = 8 << 20;
 /// A job that does not move for so long has failed: the disk, or sled.
 const STUCK_MAX: Duration = Duration::from_secs(60);
 /// How long a new snapshot waits for one that is being given up.
@@ -60,6 +62,8 @@ pub struct Changes {
     pub drain: Drain,
     /// How far the state has come.
     pub applied: Applied,
+    /// How much of the log led there since the last checkpoint.
+    pub log_bytes: u64,
 }
 
 /// The rows of a checkpoint, as [`Store::load`] reads them.
@@ -116,7 +120,7 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        worker.compact_if_large()?;
+        worker.compact_if_large(Garbage::Little)?;
         let next_index = worker.rows.applied().next_index();
         // A checkpoint may stand on entries that a majority had synced, and this peer not yet: a power cut takes them,
         // and the log goes on behind the checkpoint.
@@ -177,8 +181,10 @@ impl Store {
         let slot = self.database.reserve().await?;
         let (changes, checkpointed) = (take(), Arc::clone(&self.checkpointed));
         let written = slot.start(move |worker| {
+            let is_busy = changes.log_bytes >= BUSY_BYTES;
             write_checkpoint(worker, changes, &checkpointed)?;
-            worker.compact_if_large().map(|_| ())
+            // While the state is copied, no checkpoint is written.
+            worker.compact_if_large(if is_busy { Garbage::Much } else { Garbage::Little }).map(|_| ())
         });
         written.await.unwrap_or(Err(Error::Closed))
     }
@@ -331,9 +337,10 @@ fn write_checkpoint(
     changes: Changes,
     checkpointed: &watch::Sender<u64>,
 ) -> Result<(), Error> {
-    let Changes { drain: Drain { rows, deletions }, applied } = changes;
+    let Changes { drain: Drain { rows, deletions }, applied, log_bytes: _ } = changes;
     let next_index = applied.next_index();
-    worker.rows.write(rows, applied)?;
+    let pulse = worker.pulse_handle();
+    worker.rows.write(rows, applied, || pulse.beat())?;
     worker.sync()?;
     // Only now: after a crash the rows before would still want them.
     worker.deletions.add(deletions.iter().map(BlockKey::from), &worker.pins);

@@ -54,7 +54,7 @@ fn row(key: u32, value: Vec<u8>) -> RowChange {
 }
 
 fn changes(index: u64, rows: Vec<RowChange>) -> Changes {
-    Changes { drain: Drain { rows, deletions: Vec::new() }, applied: applied(index) }
+    Changes { drain: Drain { rows, deletions: Vec::new() }, applied: applied(index), log_bytes: 0 }
 }
 
 fn key(n: u32) -> BlockKey {
@@ -80,7 +80,8 @@ async fn fill(store: &Store, index: u64, rows: u32, blocks: u32) {
 
 async fn snapshot_of(store: &Store) -> SnapshotHandle {
     let applied = content(store).await.2;
-    let nothing = || Changes { drain: Drain { rows: Vec::new(), deletions: Vec::new() }, applied };
+    let nothing =
+        || Changes { drain: Drain { rows: Vec::new(), deletions: Vec::new() }, applied, log_bytes: 0 };
     store.begin_snapshot(nothing).await.unwrap().wait().await.unwrap()
 }
 
@@ -346,7 +347,7 @@ async fn a_snapshot_keeps_its_blocks_while_it_is_held() {
     fill(&store, 9, 3, 4).await;
     let old = snapshot_of(&store).await;
     let deletions = [1, 2].map(|n| BlockId::from_key(&key(n).0).unwrap()).to_vec();
-    let unwanted = Changes { drain: Drain { rows: vec![], deletions }, applied: applied(20) };
+    let unwanted = Changes { drain: Drain { rows: vec![], deletions }, applied: applied(20), log_bytes: 0 };
     store.checkpoint(|| unwanted).await.unwrap();
     let id = old.manifest().id();
     let new = snapshot_of(&store).await;
@@ -477,6 +478,28 @@ async fn a_file_much_larger_than_its_content_is_copied() {
     let store = ready(dir.path());
     assert_eq!(content(&store).await.2, applied(50));
     assert!(!dir.path().join("state.fresh").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_much_is_written_more_garbage_may_gather() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ready(dir.path());
+    let size = || std::fs::metadata(dir.path().join("state/db")).unwrap().len();
+    let write = async |round: u64, log_bytes| {
+        let rows = (0..500).map(|n| row(n, vec![round as u8; 4000])).collect();
+        store.checkpoint(|| Changes { log_bytes, ..changes(round, rows) }).await.unwrap();
+        size()
+    };
+    let (mut busy, mut quiet) = (0, 0);
+    for round in 0..12 {
+        busy = busy.max(write(round, 16 << 20).await);
+    }
+    for round in 12..24 {
+        quiet = quiet.max(write(round, 2000).await);
+    }
+    // 2 MB live.
+    assert!(busy > 6 << 20, "{busy} bytes while much is written");
+    assert!(quiet < 6 << 20, "{quiet} bytes in quiet times");
 }
 
 proptest! {
