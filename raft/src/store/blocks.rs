@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Error;
+use super::block_cache::BlockCache;
 use super::checkpoint::PART_BYTES_MAX;
 use super::database::Database;
 use super::volume::{Batch, Tree};
@@ -186,7 +187,8 @@ impl Blocks {
     /// # Errors
     /// [`Error::Corrupt`] where it is damaged, [`Error::Io`], [`Error::Closed`].
     pub fn get(&self, key: &BlockKey) -> Result<Option<Arc<[u8]>>, Error> {
-        let read = self.database.read_blocks(|tree| get(tree, key));
+        let cached = self.database.cached();
+        let read = cached.get(key, || self.database.read_blocks(|tree| get(tree, key)));
         if let Err(Error::Corrupt { .. }) = &read {
             let mut damaged = self.damaged.keys.lock();
             if damaged.len() < DAMAGED_MAX && damaged.insert(*key) {
@@ -237,6 +239,7 @@ impl Blocks {
             tree.apply(batch)
         });
         changed.expect("it can be written");
+        self.database.cached().remove(key);
     }
 
     /// What is known of a block. Reads the disk.
@@ -353,7 +356,9 @@ pub(super) fn put_unsynced(worker: &mut super::database::Worker, blocks: &[NewBl
         batch.insert(&meta_key(&info.key), meta);
         worker.deletions.cancel(&info.key);
     }
-    worker.apply_blocks(batch)
+    worker.apply_blocks(batch)?;
+    blocks.iter().for_each(|block| worker.cached.remove(&block.info.key));
+    Ok(())
 }
 
 fn read_info(value: &[u8]) -> Result<BlockInfo, Error> {
@@ -414,20 +419,29 @@ impl Deletions {
         self.by_moment.first().is_some_and(|(moment, _)| *moment < pins.oldest())
     }
 
-    pub(super) fn sweep(&mut self, tree: &dyn Tree, pins: &Pins, keys_max: usize) -> Result<(), Error> {
+    pub(super) fn sweep(
+        &mut self,
+        tree: &dyn Tree,
+        cached: &BlockCache,
+        pins: &Pins,
+        keys_max: usize,
+    ) -> Result<(), Error> {
         let oldest = pins.oldest();
-        let mut batch = Batch::default();
+        let (mut batch, mut deleted) = (Batch::default(), Vec::new());
         for _ in 0..keys_max {
             match self.by_moment.first() {
                 Some((moment, key)) if *moment < oldest => {
                     let key = *key;
                     remove(tree, &key, &mut batch)?;
+                    deleted.push(key);
                     self.cancel(&key);
                 }
                 _ => break,
             }
         }
-        tree.apply(batch)
+        tree.apply(batch)?;
+        deleted.iter().for_each(|key| cached.remove(key));
+        Ok(())
     }
 }
 
@@ -512,14 +526,14 @@ mod tests {
         }
         let left = || tree.keys().iter().map(|key| key[1]).collect::<Vec<_>>();
         assert!(deletions.has_ready(&pins));
-        deletions.sweep(&*tree, &pins, 10).unwrap();
+        deletions.sweep(&*tree, &BlockCache::new(0), &pins, 10).unwrap();
         assert_eq!(left(), [2, 3]);
         assert!(!deletions.has_ready(&pins));
         // Stored again: no longer to be deleted.
         deletions.cancel(&key(2));
         drop(pin);
         assert!(deletions.has_ready(&pins));
-        deletions.sweep(&*tree, &pins, 10).unwrap();
+        deletions.sweep(&*tree, &BlockCache::new(0), &pins, 10).unwrap();
         assert_eq!(left(), [2]);
     }
 }

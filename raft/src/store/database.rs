@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::block_cache::BlockCache;
 use super::blocks::{Deletions, Pins};
 use super::checkpoint::{COPY_BYTES, Rows};
 use super::volume::{self, Batch, Jobs, Tree, Volume};
@@ -41,6 +42,7 @@ struct Shared {
     slots: Arc<Semaphore>,
     here: Option<Here>,
     readers: Readers,
+    cached: Arc<BlockCache>,
     pins: Arc<Pins>,
     pulse: Arc<Pulse>,
     fatal: Fatal,
@@ -96,6 +98,8 @@ pub(crate) struct Worker {
     pub(super) rows: Rows,
     /// Sealed blocks; their metas have a prefix of their own.
     pub(super) blocks: Arc<dyn Tree>,
+    /// Some of them, in memory.
+    pub(super) cached: Arc<BlockCache>,
     /// Blocks that nobody wants any more.
     pub(super) deletions: Deletions,
     pub(super) pins: Arc<Pins>,
@@ -121,6 +125,7 @@ pub(crate) struct Slot {
 impl Database {
     pub(super) fn start(worker: Worker, fatal: Fatal) -> Result<Database, Error> {
         let (readers, pins) = (Arc::clone(&worker.readers), Arc::clone(&worker.pins));
+        let cached = Arc::clone(&worker.cached);
         let (pulse, jobs) = (Arc::clone(&worker.pulse), worker.volume.jobs());
         let (here, on_thread) = match jobs {
             Jobs::Threads => (None, Some(worker)),
@@ -132,6 +137,7 @@ impl Database {
             slots: Arc::new(Semaphore::new(JOBS_MAX)),
             here,
             readers,
+            cached,
             pins,
             pulse,
             fatal,
@@ -218,6 +224,11 @@ impl Database {
     ) -> Result<T, Error> {
         let tree = self.shared.readers.read();
         read(&**tree.as_ref().ok_or(Error::Closed)?)
+    }
+
+    /// Blocks that were read lately.
+    pub(super) fn cached(&self) -> &BlockCache {
+        &self.shared.cached
     }
 
     /// What must not be deleted.
@@ -389,6 +400,7 @@ impl Worker {
             rows,
             readers: Arc::new(RwLock::new(Some(Arc::clone(&blocks)))),
             blocks,
+            cached: Arc::new(BlockCache::new(config.blocks_cache_bytes)),
             deletions: Deletions::default(),
             pins: Arc::default(),
             pulse: Arc::default(),
@@ -424,7 +436,8 @@ impl Worker {
     /// Deletes some of what is no longer wanted.
     pub(super) fn sweep(&mut self) -> Result<(), Error> {
         let deleted = self.rows.sweep(SWEEP_KEYS_MAX)?;
-        self.deletions.sweep(&*self.blocks, &self.pins, SWEEP_KEYS_MAX.saturating_sub(deleted))
+        let left = SWEEP_KEYS_MAX.saturating_sub(deleted);
+        self.deletions.sweep(&*self.blocks, &self.cached, &self.pins, left)
     }
 
     /// Copies the live data to a fresh file where the present one holds much garbage: sled's files hardly shrink, and

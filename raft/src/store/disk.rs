@@ -31,6 +31,8 @@ pub struct StoreConfig {
     pub dir: PathBuf,
     /// Memory for sled's cache, in bytes.
     pub cache_bytes: u64,
+    /// Memory for blocks that were read lately, in bytes.
+    pub blocks_cache_bytes: u64,
     /// Garbage in sled's file, in bytes, for which the file is never copied.
     pub garbage_bytes: u64,
 }
@@ -38,7 +40,12 @@ pub struct StoreConfig {
 impl StoreConfig {
     /// The usual settings.
     pub fn new(dir: impl Into<PathBuf>) -> StoreConfig {
-        StoreConfig { dir: dir.into(), cache_bytes: 32 << 20, garbage_bytes: 32 << 20 }
+        StoreConfig {
+            dir: dir.into(),
+            cache_bytes: 20 << 20,
+            blocks_cache_bytes: 12 << 20,
+            garbage_bytes: 32 << 20,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! from a peer, and is never waited for on the way of an acknowledgement. A failure here stops the peer: [`Fatal`].
 //! Nothing here decides anything, and nothing here names openraft. Start reading at [`Store`] and [`wal::Wal`].
 
+mod block_cache;
 mod blocks;
 mod checkpoint;
 mod database;
