@@ -13,6 +13,10 @@ use crate::model::{
 pub(super) const STEPS_MAX: usize = 64;
 /// Runs that may be going on at once.
 const OPEN_RUNS_MAX: usize = 10_000;
+/// No run is begun where so many tasks wait or run.
+const OPEN_TASKS_MAX: usize = 200_000;
+/// How many tasks of finished runs are kept, but for those of the last run, which may have more.
+const FINISHED_TASKS_KEPT_MAX: usize = 100_000;
 
 impl State {
     pub(super) fn start_run(&mut self, actor: &Actor, start: &StartRun) -> Outcome {
@@ -106,6 +110,9 @@ impl State {
     ) -> Result<RunId, Rejection> {
         if self.indexes.open_runs.len() >= OPEN_RUNS_MAX {
             return Err(State::too_many(format!("{OPEN_RUNS_MAX} runs are going on: wait, or cancel some")));
+        }
+        if self.indexes.open_tasks.len() >= OPEN_TASKS_MAX {
+            return Err(State::too_many(format!("{OPEN_TASKS_MAX} tasks wait or run: wait, or cancel runs")));
         }
         self.globals.next_run += 1;
         self.globals_changed.set();
@@ -353,10 +360,16 @@ impl State {
         self.indexes.finished_runs.insert((now, id));
         self.record(Actor::System, EventKind::RunFinished(id), format!("run {id} {verdict}"));
         self.notify(Notice::Run(id));
-        while self.indexes.finished_runs.len() > FINISHED_RUNS_KEPT_MAX {
+        while self.has_too_many_finished() {
             let Some((_, oldest)) = self.indexes.finished_runs.pop_first() else { break };
             self.forget_run(oldest);
         }
+    }
+
+    fn has_too_many_finished(&self) -> bool {
+        let runs = self.indexes.finished_runs.len();
+        let tasks = self.tasks.len() - self.indexes.open_tasks.len();
+        runs > FINISHED_RUNS_KEPT_MAX || runs > 1 && tasks > FINISHED_TASKS_KEPT_MAX
     }
 
     fn forget_run(&mut self, id: RunId) {

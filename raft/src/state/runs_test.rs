@@ -265,3 +265,35 @@ fn a_deleted_node_fails_the_step_that_comes_to_it() {
     assert_eq!(run.state, RunState::Failed);
     assert!(run.reason.as_ref().unwrap().contains("there is no node `web02`"));
 }
+
+#[test]
+fn tasks_are_bounded_over_all_runs() {
+    const NODES: usize = 5000;
+    let nodes: Vec<String> = (0..NODES).map(|number| format!("web{number:04}")).collect();
+    // Without a peer none of them begins.
+    let mut driver = Driver::new();
+    driver.fleet(&nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    let ask = |driver: &mut Driver| {
+        let steps = vec![step(Target::Cluster, OnFailure::Stop)];
+        driver.apply(Command::StartRun(StartRun { scope: on_web(), steps }))
+    };
+    let runs: Vec<RunId> = std::iter::from_fn(|| match ask(&mut driver) {
+        Ok(Reply::Run(run)) => Some(run),
+        Ok(other) => panic!("{other:?}"),
+        Err(rejection) => {
+            assert_eq!(rejection.kind, RejectionKind::TooMany);
+            assert!(rejection.to_string().contains("200000 tasks"), "{rejection}");
+            None
+        }
+    })
+    .collect();
+    assert_eq!(runs.len() * NODES, 200_000);
+    for run in &runs {
+        driver.apply(Command::CancelRun(*run)).unwrap();
+    }
+    let kept: Vec<RunId> = driver.state.runs_before(None).map(|run| run.id).collect();
+    assert_eq!(kept.len() * NODES, 100_000, "of finished ones the newest are kept");
+    assert_eq!(kept[0], *runs.last().unwrap());
+    assert_eq!(driver.state.tasks_before(None).count(), 100_000);
+    ask(&mut driver).unwrap();
+}
