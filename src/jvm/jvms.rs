@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::address::{Address, Agent, Route};
@@ -23,6 +23,8 @@ const LINGER: Duration = Duration::from_millis(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// JVMs that nobody asked for so long are forgotten.
 const IDLE: Duration = Duration::from_secs(15 * 60);
+/// Browsing at once: an answer may take a hundred megabytes while it is turned into what is told.
+const BROWSING_MAX: usize = 2;
 /// The most that is asked in one question.
 const WANTED_MAX: usize = 2000;
 
@@ -53,6 +55,7 @@ pub struct Jvms {
     java: Java,
     tunnels: Tunnels,
     known: Mutex<HashMap<(String, String), Arc<Jvm>>>,
+    browsing: Semaphore,
 }
 
 struct Jvm {
@@ -65,7 +68,10 @@ struct Jvm {
 enum Line {
     Java {
         java: Java,
+        /// For what is read again and again.
         target: Arc<Target>,
+        /// For what people ask for, which may take long: a connection of its own.
+        aside: Arc<Target>,
         _way: Option<Arc<Way>>,
     },
     Jolokia(Jolokia),
@@ -90,7 +96,8 @@ struct Item {
 impl Jvms {
     /// JVMs reached by way of `java`, or through the connections of `pool`.
     pub fn new(java: Java, pool: Pool) -> Jvms {
-        Jvms { java, tunnels: Tunnels::new(pool), known: Mutex::default() }
+        let browsing = Semaphore::new(BROWSING_MAX);
+        Jvms { java, tunnels: Tunnels::new(pool), known: Mutex::default(), browsing }
     }
 
     /// Whether this peer has Java.
@@ -159,8 +166,9 @@ impl Jvms {
             tunnel: way.as_ref().map(|(port, way)| (*port, way.token())),
             connect_ms: u32::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u32::MAX),
         };
-        let target = Arc::new(Target::new(spec.encode()));
-        Line::Java { java: self.java.clone(), target, _way: way.map(|(_, way)| way) }
+        let target = || Arc::new(Target::new(spec.encode()));
+        let (target, aside) = (target(), target());
+        Line::Java { java: self.java.clone(), target, aside, _way: way.map(|(_, way)| way) }
     }
 
     /// Reads an attribute, or a part of it, of an MBean or of all that match a pattern. Takes at most `limit`. Cancel safe.
@@ -208,11 +216,14 @@ impl Jvms {
         limit: Duration,
     ) -> Result<Browsed, Fault> {
         let jvm = self.jvm(node, jvm, address);
+        let Ok(Ok(_turn)) = timeout(limit, self.browsing.acquire()).await else {
+            return Err(Fault::unavailable("others browse through this peer, and took all the time"));
+        };
         match &jvm.line {
             Line::None(fault) => Err(fault.clone()),
             Line::Jolokia(agent) => agent.browse(list, limit).await,
-            Line::Java { java, target, .. } => {
-                let answer = java.ask(target, wire::browse(list, limit), limit).await?;
+            Line::Java { java, aside, .. } => {
+                let answer = java.ask(aside, wire::browse(list, limit), limit).await?;
                 let text = wire::text(&answer)?;
                 serde_json::from_str(&text)
                     .map_err(|error| Fault::unavailable(format!("Java's answer is no JSON: {error}")))
@@ -235,8 +246,8 @@ impl Jvms {
         match &jvm.line {
             Line::None(fault) => Err(fault.clone()),
             Line::Jolokia(agent) => agent.invoke(invocation, limit).await,
-            Line::Java { java, target, .. } => {
-                wire::text(&java.ask(target, wire::invoke(invocation), limit).await?)
+            Line::Java { java, aside, .. } => {
+                wire::text(&java.ask(aside, wire::invoke(invocation), limit).await?)
             }
         }
     }
@@ -278,8 +289,17 @@ impl Jvm {
             Line::None(fault) => Err(fault.clone()),
             Line::Jolokia(agent) => agent.read(groups, limit).await,
             Line::Java { java, target, .. } => {
-                let answer = java.ask(target, wire::read(groups, limit), limit).await?;
-                wire::values(&answer, groups)
+                let began = Instant::now();
+                let answer = java.ask(target, wire::read(groups, limit), limit).await;
+                let left = limit.saturating_sub(began.elapsed());
+                let answer = match answer {
+                    // The child ended. Reading does no harm, so that the next one is asked the same while there is time.
+                    Err(fault) if fault.kind == FaultKind::Unavailable && left > limit / 2 => {
+                        java.ask(target, wire::read(groups, left), left).await
+                    }
+                    answer => answer,
+                };
+                wire::values(&answer?, groups)
             }
         }
     }

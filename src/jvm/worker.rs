@@ -137,8 +137,9 @@ const OPTIONS: &[&str] = &[
     // Signals are the process's own.
     "-Xrs",
     "-Djava.awt.headless=true",
-    // An array that would fill the heap is refused before it is made.
-    "-Djdk.serialFilter=maxarray=4194304;maxdepth=200",
+    // What would fill the heap is refused before it is made, as far as can be told from outside; for the rest see `Memory.java`.
+    // Java is not told to end when memory runs out: then nobody knew whose answer it was, and it would be asked for again.
+    "-Djdk.serialFilter=maxarray=1048576;maxdepth=200;maxrefs=1000000",
     // The last of three bounds on time; those of each question are shorter.
     "-Dsun.rmi.transport.tcp.handshakeTimeout=10000",
     "-Dsun.rmi.transport.tcp.responseTimeout=90000000",
@@ -276,15 +277,25 @@ impl Worker {
             let answer = env.cast_local::<JByteArray>(answer)?;
             env.convert_byte_array(&answer)
         });
-        asked.unwrap_or_else(|error| fault(OTHER, &error.to_string()))
+        asked.unwrap_or_else(|error| fault(OTHER, &format!("Java failed: {error}")))
     }
 
-    /// Closes the connections of what takes longer than it may, so that it ends.
+    /// Closes the connections of what takes longer than it may, so that it ends, and answers what waited too long behind it.
     fn watch(&self) {
         loop {
             let mut over = Vec::new();
             let mut work = self.work.lock();
             let now = Instant::now();
+            let (overdue, waiting): (VecDeque<Job>, VecDeque<Job>) =
+                std::mem::take(&mut work.waiting).into_iter().partition(|job| now >= job.deadline);
+            work.waiting = waiting;
+            if !overdue.is_empty() {
+                drop(work);
+                for job in overdue {
+                    self.send(&Frame::Answer { id: job.id, answer: late(&job) });
+                }
+                continue;
+            }
             for (target, deadline, closed) in work.running.values_mut() {
                 let again = closed.is_none_or(|at| now.duration_since(at) >= CLOSE_EVERY);
                 if now >= *deadline && again {

@@ -74,7 +74,7 @@ impl Jvm {
         };
         let mut command = Command::new("java");
         command
-            .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .arg(property("port", &port))
             // Two kinds of sockets can't share a port.
             .arg(property("rmi.port", &if matches!(door.tls, Some((_, false))) { free_port() } else { port }))

@@ -1,7 +1,9 @@
 import java.lang.management.ManagementFactory;
 import java.rmi.registry.LocateRegistry;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
+import java.util.LinkedList;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicLong;
 import javax.management.MBeanServer;
@@ -42,8 +44,9 @@ public class Fixture {
         public String getText() { return "some words"; }
         public double getBroken() { throw new IllegalStateException("it is broken"); }
         public byte[] getHuge() { return new byte[50 << 20]; }
-        public String getHugeText() {
-            char[] chars = new char[50 << 20];
+        public String getHugeText() { return text(50 << 20); }
+        private static String text(int length) {
+            char[] chars = new char[length];
             Arrays.fill(chars, 'x');
             return new String(chars);
         }
@@ -100,11 +103,25 @@ public class Fixture {
 
     public interface OddMBean {
         Object getOwn();
+        Object getLinked();
+        Object hoard();
         int getFine();
     }
 
     public static class Odd implements OddMBean {
         public Object getOwn() { return new Own(); }
+        /** Just below what is read of attributes. */
+        public Object getLinked() { return LINKED; }
+        private static final Object LINKED = list(1_000_000);
+        /** As few bytes as an answer may have, and more than twenty times as many where it is read. */
+        public synchronized Object hoard() {
+            if (hoard == null) {
+                hoard = list(7_000_000);
+            }
+            return hoard;
+        }
+        private Object hoard;
+        static Object list(int length) { return new LinkedList<>(Collections.nCopies(length, (Object) null)); }
         public int getFine() { return 3; }
     }
 

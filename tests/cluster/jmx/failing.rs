@@ -82,7 +82,7 @@ async fn a_jvm_that_fails_is_told_apart_and_delays_no_other() {
 }
 
 /// The child that speaks to JVMs for a peer.
-fn child_of(peer: u32) -> Option<i32> {
+pub(super) fn child_of(peer: u32) -> Option<i32> {
     let said = Command::new("pgrep").args(["-P", &peer.to_string(), "-f", "jvm-worker"]).output().unwrap();
     String::from_utf8_lossy(&said.stdout).trim().parse().ok()
 }

@@ -2,6 +2,7 @@
 
 mod browsing;
 mod classes;
+mod exhausting;
 mod failing;
 mod jolokia;
 mod over_ssh;

@@ -18,7 +18,6 @@ import javax.management.remote.rmi.RMIConnection;
 
 /** What a JVM's MBeans are and hold, as JSON. */
 final class Browse {
-    private static final long BYTES_MAX = 8L << 20;
     private static final int ANSWER_CHARS_MAX = 6 << 20;
 
     private Browse() {}
@@ -33,9 +32,10 @@ final class Browse {
         try {
             all = from.queryNames(pattern, null, null);
         } catch (OutOfMemoryError many) {
+            target.memory.blame(many);
             throw new Fault(Fault.TOO_LARGE, "more MBeans match `" + pattern + "` than can be told: narrow the pattern");
         } catch (IOException failed) {
-            if (Fault.in(failed) != null) {
+            if (Fault.large(failed)) {
                 throw new Fault(Fault.TOO_LARGE, "more MBeans match `" + pattern + "` than can be told: narrow the pattern");
             }
             throw failed;
@@ -57,7 +57,7 @@ final class Browse {
             if (shown == limit || json.length() > ANSWER_CHARS_MAX) {
                 break;
             }
-            target.refill(BYTES_MAX);
+            target.refill(Memory.VALUES_BYTES_MAX);
             try {
                 int begin = json.length();
                 json.append(shown > 0 ? "," : "");
@@ -147,7 +147,7 @@ final class Browse {
         if (failed.getCause() instanceof java.net.SocketTimeoutException) {
             return "no answer within " + target.callMs + " ms";
         }
-        return Fault.in(failed) != null || Fault.isRejected(failed) ? "it is too large to be read" : Fault.text(failed);
+        return Fault.large(failed) ? "it is too large to be read" : Fault.text(failed);
     }
 
     /** All in one call where that goes; those that spoil it, each alone. */
@@ -166,6 +166,7 @@ final class Browse {
             read.addAll(from.getAttributes(name, wanted.toArray(new String[0]), null).asList());
         } catch (OutOfMemoryError large) {
             // Each alone then.
+            target.memory.blame(large);
         } catch (Exception spoilt) {
             if (Fault.in(spoilt) == null && Target.isLost(spoilt)) {
                 throw spoilt;
@@ -175,11 +176,12 @@ final class Browse {
             wanted.remove(attribute.getName());
         }
         for (String attribute : wanted) {
-            target.refill(BYTES_MAX);
+            target.refill(Memory.VALUES_BYTES_MAX);
             Object value;
             try {
                 value = from.getAttribute(name, attribute, null);
             } catch (OutOfMemoryError large) {
+                target.memory.blame(large);
                 value = new Fault(Fault.TOO_LARGE, "it takes more memory than there is");
             } catch (Exception failed) {
                 if (Fault.in(failed) == null && Target.isLost(failed)) {

@@ -55,8 +55,12 @@ final class Fault extends IOException {
         return null;
     }
 
-    /** Whether the JDK's own bounds on what comes from elsewhere were met. */
-    static boolean isRejected(Throwable thrown) {
+    /** Whether an answer had more than is taken: of bytes, or what the JDK's own bounds on what comes from elsewhere count. */
+    static boolean large(Throwable thrown) {
+        Fault inner = in(thrown);
+        if (inner != null) {
+            return inner.kind == TOO_LARGE;
+        }
         return has(thrown, java.io.InvalidClassException.class) && String.valueOf(text(thrown)).contains("REJECTED");
     }
 

@@ -23,6 +23,16 @@ public final class Jmx {
     private Jmx() {}
 
     public static void start() throws IOException {
+        // What the runtime does by threads of its own it has to go on doing: one that lost such a thread is replaced as a whole.
+        Thread.setDefaultUncaughtExceptionHandler(new Thread.UncaughtExceptionHandler() {
+            @Override
+            public void uncaughtException(Thread thread, Throwable thrown) {
+                if (thrown instanceof VirtualMachineError) {
+                    Runtime.getRuntime().halt(3);
+                }
+                System.err.println(thread.getName() + ": " + thrown);
+            }
+        });
         RMISocketFactory.setSocketFactory(new Deny());
         Security.setProperty("ssl.SocketFactory.provider", Deny.Tls.class.getName());
     }
@@ -56,12 +66,15 @@ public final class Jmx {
             if (target == null) {
                 throw new Fault(Fault.OTHER, "the target is not known");
             }
-            ByteArrayOutputStream bytes = new ByteArrayOutputStream(512);
-            bytes.write(0);
-            target.answer(new DataInputStream(new ByteArrayInputStream(question)), new DataOutputStream(bytes));
-            return bytes.toByteArray();
+            return target.answer(question);
         } catch (OutOfMemoryError error) {
             return fault(Fault.TOO_LARGE, "the answer takes more memory than there is");
+        } catch (LinkageError broken) {
+            if (Memory.hasRunOut()) {
+                // A class that memory ran out for while it was being made ready stays unusable.
+                Runtime.getRuntime().halt(3);
+            }
+            return fault(Fault.OTHER, Fault.text(broken));
         } catch (Fault fault) {
             return fault(fault.kind, fault.getMessage());
         } catch (Throwable thrown) {

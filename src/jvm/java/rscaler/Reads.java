@@ -30,7 +30,6 @@ final class Reads {
     private static final long MATCHED_NS = 10L * 1000 * 1000 * 1000;
     private static final long REFUSED_NS = 60L * 1000 * 1000 * 1000;
     private static final long LATE_NS = 20L * 1000 * 1000 * 1000;
-    private static final long READ_BYTES_MAX = 8L << 20;
 
     private final Map<String, ObjectName> names = new HashMap<String, ObjectName>();
     private final Map<ObjectName, Matched> matched = new HashMap<ObjectName, Matched>();
@@ -114,7 +113,7 @@ final class Reads {
             throws Exception {
         Matched found = matched.get(pattern);
         if (found == null || System.nanoTime() - found.until > 0) {
-            target.refill(READ_BYTES_MAX);
+            target.refill(Memory.ANSWER_BYTES_MAX);
             Refused known = refused.get(pattern.toString());
             if (known != null && System.nanoTime() - known.until < 0) {
                 throw known.why;
@@ -160,6 +159,7 @@ final class Reads {
             }
             return new Matched(new ArrayList<ObjectName>(first), all.size());
         } catch (OutOfMemoryError many) {
+            target.memory.blame(many);
             // Not tried again at once: it costs the others, too.
             Fault why = new Fault(Fault.TOO_LARGE, "more MBeans match `" + pattern + "` than can be told: narrow the pattern");
             refused.put(pattern.toString(), new Refused(why));
@@ -168,10 +168,7 @@ final class Reads {
             if (unread.getCause() instanceof java.net.SocketTimeoutException) {
                 throw new Fault(Fault.TIMED_OUT, "which MBeans match `" + pattern + "` was not told in time");
             }
-            if (Fault.in(unread) != null) {
-                throw new Fault(Fault.TOO_LARGE, "more MBeans match `" + pattern + "` than can be told: narrow the pattern");
-            }
-            throw unread;
+            throw Fault.large(unread) ? new Fault(Fault.TOO_LARGE, "more MBeans match `" + pattern + "` than can be told: narrow the pattern") : unread;
         } finally {
             target.callMs = bound;
         }
@@ -236,22 +233,34 @@ final class Reads {
             fetch(target, from, name, wanted, had);
         }
         Object[] values = new Object[attributes.length];
-        for (int i = 0; i < attributes.length; i++) {
-            Object value = had.get(attributes[i]);
-            if (!(value instanceof Fault)) {
-                try {
-                    value = Values.number(Values.part(value, keys[i]));
-                } catch (Fault fault) {
-                    value = fault;
+        for (String attribute : new LinkedHashSet<String>(java.util.Arrays.asList(attributes))) {
+            if (!had.containsKey(attribute)) {
+                had.put(attribute, alone(target, from, name, attribute));
+            }
+            // What it holds is let go at once: those that are read alone are those that are large.
+            Object value = had.remove(attribute);
+            for (int i = 0; i < attributes.length; i++) {
+                if (attributes[i].equals(attribute)) {
+                    values[i] = number(value, keys[i]);
                 }
             }
-            values[i] = value;
         }
         return values;
     }
 
+    private static Object number(Object value, String key) {
+        if (value instanceof Fault) {
+            return value;
+        }
+        try {
+            return Values.number(Values.part(value, key));
+        } catch (Fault fault) {
+            return fault;
+        }
+    }
+
     private void fetch(Target target, RMIConnection from, ObjectName name, Set<String> wanted, Map<String, Object> had) throws Exception {
-        target.refill(READ_BYTES_MAX);
+        target.refill(Memory.VALUES_BYTES_MAX);
         try {
             List<Attribute> read = from.getAttributes(name, wanted.toArray(new String[0]), null).asList();
             for (Attribute attribute : read) {
@@ -268,39 +277,38 @@ final class Reads {
             }
             // One of them can not be read; each alone tells which.
         } catch (OutOfMemoryError large) {
-            // The same.
-        }
-        for (String attribute : wanted) {
-            if (!had.containsKey(attribute) && target.isLate()) {
-                had.put(attribute, new Fault(Fault.TIMED_OUT, "what was read before it took all the time"));
-            } else if (!had.containsKey(attribute)) {
-                alone(target, from, name, attribute, had);
-            }
+            target.memory.blame(large);
         }
     }
 
     /** Asks for an attribute that was left out of the answer to a question for many, which does not say why. */
-    private void alone(Target target, RMIConnection from, ObjectName name, String attribute, Map<String, Object> had) throws Exception {
+    private Object alone(Target target, RMIConnection from, ObjectName name, String attribute) throws Exception {
+        if (target.isLate()) {
+            return new Fault(Fault.TIMED_OUT, "what was read before it took all the time");
+        }
         Fault why;
-        target.refill(READ_BYTES_MAX);
+        target.refill(Memory.VALUES_BYTES_MAX);
         try {
-            had.put(attribute, from.getAttribute(name, attribute, null));
-            return;
+            return from.getAttribute(name, attribute, null);
         } catch (AttributeNotFoundException unknown) {
             why = new Fault(Fault.MISSING, "`" + name + "` has no attribute `" + attribute + "`");
         } catch (InstanceNotFoundException gone) {
             throw new Fault(Fault.MISSING, "there is no MBean `" + name + "`");
         } catch (OutOfMemoryError large) {
+            target.memory.blame(large);
             why = new Fault(Fault.TOO_LARGE, "`" + attribute + "` takes more memory than there is");
         } catch (UnmarshalException unread) {
             if (Fault.in(unread) == null && Target.isLost(unread)) {
                 throw unread;
             }
+            Fault inner = Fault.in(unread);
+            if (inner != null && inner.kind != Fault.TOO_LARGE) {
+                return inner;
+            }
             boolean late = unread.getCause() instanceof java.net.SocketTimeoutException;
-            boolean large = Fault.in(unread) != null || Fault.isRejected(unread);
             why = late ? new Fault(Fault.TIMED_OUT, "`" + attribute + "` gave no answer within " + target.callMs + " ms")
-                    : large
-                    ? new Fault(Fault.TOO_LARGE, "`" + attribute + "` has more than " + (READ_BYTES_MAX >> 20) + " MiB")
+                    : Fault.large(unread)
+                    ? new Fault(Fault.TOO_LARGE, "`" + attribute + "` has more than " + (Memory.VALUES_BYTES_MAX >> 20) + " MiB")
                     : new Fault(Fault.NOT_A_NUMBER, "`" + attribute + "` can not be read here: " + Fault.text(unread));
         } catch (RemoteException failed) {
             if (Target.isLost(failed)) {
@@ -318,6 +326,6 @@ final class Reads {
             refused.clear();
         }
         refused.put(name + " " + attribute, new Refused(why));
-        had.put(attribute, why);
+        return why;
     }
 }

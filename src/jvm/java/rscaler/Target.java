@@ -1,6 +1,7 @@
 package rscaler;
 
 import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.EOFException;
@@ -44,9 +45,8 @@ final class Target {
     static final int READ = 1;
     static final int BROWSE = 2;
     static final int INVOKE = 3;
-    /** Bytes of one answer. */
-    private static final long READ_BYTES_MAX = 8L << 20;
-    private static final long BROWSE_BYTES_MAX = 24L << 20;
+    /** How long the large result of an operation waits for its turn, in ms. */
+    private static final int INVOKED_MS = 5000;
 
     final int tunnelPort;
     final byte[] token;
@@ -68,7 +68,9 @@ final class Target {
     private RMIConnection connection;
     private final Reads reads = new Reads();
     private volatile long left;
+    private volatile long taken;
     private long deadline;
+    final Memory memory = new Memory();
 
     Target(DataInputStream in) throws IOException {
         host = Jmx.string(in);
@@ -88,6 +90,10 @@ final class Target {
         if (left < 0) {
             throw new Fault(Fault.TOO_LARGE, "an answer has more bytes than are read");
         }
+        taken += bytes;
+        if (taken > Memory.SMALL_BYTES_MAX && !memory.isAlone()) {
+            memory.take(callMs == 0 ? System.nanoTime() + INVOKED_MS * 1000000L : deadline);
+        }
     }
 
     boolean isLate() {
@@ -104,18 +110,40 @@ final class Target {
         }
     }
 
-    void answer(DataInputStream question, DataOutputStream out) throws Exception {
-        int what = question.readByte();
-        left = what == READ ? READ_BYTES_MAX : BROWSE_BYTES_MAX;
+    /** Answers a question. What it takes of the heap is free again when this returns. */
+    byte[] answer(byte[] question) throws Exception {
+        DataInputStream head = new DataInputStream(new ByteArrayInputStream(question));
+        int what = head.readByte();
+        int limitMs = head.readInt();
         trusts = what != INVOKE;
-        int limitMs = question.readInt();
         // One call that hangs leaves time for others, and what was had by then is told before the time is over.
         callMs = limitMs == 0 ? 0 : Math.max(100, limitMs / (what == READ ? 4 : 8));
         deadline = System.nanoTime() + limitMs * 1000000L * 5 / 8;
+        try {
+            try {
+                return tried(question);
+            } catch (OutOfMemoryError full) {
+                // Perhaps another's answer filled the heap: once more, while no other is large. What may have been done is not done again.
+                drop();
+                if (what == INVOKE) {
+                    throw new Fault(Fault.TOO_LARGE, "the operation was invoked, and its result takes more memory than there is");
+                }
+                memory.take(deadline);
+                return tried(question);
+            }
+        } finally {
+            memory.release();
+        }
+    }
+
+    private byte[] tried(byte[] asked) throws Exception {
+        DataInputStream question = new DataInputStream(new ByteArrayInputStream(asked));
+        int what = question.readByte();
+        question.readInt();
         question.mark(0);
         boolean kept = connection != null;
         try {
-            answer(what, connected(), question, out);
+            return answer(what, question);
         } catch (Exception thrown) {
             if (Fault.in(thrown) != null || !isLost(thrown)) {
                 throw thrown;
@@ -127,9 +155,16 @@ final class Target {
                 throw new Fault(Fault.UNREACHABLE, "the connection was lost: " + Fault.text(thrown));
             }
             question.reset();
-            left = READ_BYTES_MAX;
-            answer(what, connected(), question, out);
+            return answer(what, question);
         }
+    }
+
+    private byte[] answer(int what, DataInputStream question) throws Exception {
+        refill(what == BROWSE ? Memory.BROWSED_BYTES_MAX : Memory.ANSWER_BYTES_MAX);
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream(512);
+        bytes.write(0);
+        answer(what, connected(), question, new DataOutputStream(bytes));
+        return bytes.toByteArray();
     }
 
     private void answer(int what, RMIConnection to, DataInputStream question, DataOutputStream out) throws Exception {
@@ -151,6 +186,7 @@ final class Target {
     /** More may come: one answer was read well. */
     void refill(long bytes) {
         left = bytes;
+        taken = 0;
     }
 
     /** Whether the connection is of no more use. What a call can fail with all the same is no loss. */
