@@ -57,6 +57,7 @@ impl Draft<'_> {
 impl State {
     pub(super) fn configure(&mut self, index: u64, actor: &Actor, changes: &[Change]) -> Outcome {
         let (preview, keys) = self.draft(index, changes)?;
+        let of_java = keys.iter().any(|(kind, _)| matches!(kind, Kind::Node | Kind::JvmProfile));
         for ((key, changed), (before, after)) in keys.into_iter().zip(&preview.changed).zip(&preview.objects)
         {
             if changed.effect != Effect::Unchanged {
@@ -65,6 +66,9 @@ impl State {
         }
         self.settle_triggers();
         self.rebalance();
+        if of_java {
+            self.reconsider_java();
+        }
         self.dispatch();
         Ok(Reply::Configured(preview.changed))
     }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::testing::*;
-use crate::command::RejectionKind;
+use crate::command::{Command, EndingResult, Progress, RejectionKind, StartStep, What};
 use crate::model::*;
 
 fn jvm(transport: JvmTransport) -> Spec {
@@ -80,6 +80,92 @@ fn operations_go_to_peers_with_java_and_without_one_to_whoever_says_so() {
     driver.run_on_web(invoke());
     let last = driver.state.open_tasks().map(|task| task.id.0).max().unwrap();
     assert_eq!(driver.task(last).executor.unwrap().peer, PeerId(2));
+}
+
+/// Peer 1 without Java and peer 2 with, which takes `java_max` tasks at once; nodes `a` to `c` whose JVMs need Java.
+fn one_with_java(java_max: u32) -> Driver {
+    let mut driver = Driver::with_peers(2);
+    driver.fleet(&[]);
+    driver.put("app", jvm(JvmTransport::Rmi));
+    for node in ["a", "b", "c"] {
+        driver.put(node, node_of(&["app"], Some("ops")));
+    }
+    let work = ["ssh".to_string(), "jmx".to_string()].into();
+    driver.open_with(2, 77, Capabilities { work, tasks_max: java_max, version: "0".to_string() });
+    driver
+}
+
+fn run_on(driver: &mut Driver, node: &str, what: Action) {
+    let step = StartStep {
+        what: What::Inline(Box::new(what)),
+        target: Target::Node,
+        on_failure: OnFailure::Stop,
+    };
+    driver.start(Scope { cluster: None, node: Some(name(node)) }, vec![step]);
+}
+
+#[test]
+fn tasks_that_wait_for_java_cost_the_others_nothing() {
+    let mut driver = one_with_java(1);
+    for _ in 0..700 {
+        driver.run_on_web(invoke());
+    }
+    let given = || driver.state.open_tasks().filter(|task| task.executor.is_some()).count();
+    assert_eq!(given(), 1, "the peer with Java has its fill");
+    assert!(driver.state.indexes.ready_tasks.is_empty(), "none of the others is looked at again");
+    let last = driver.state.tasks_before(None).next().unwrap().id.0;
+    run_on(&mut driver, "a", command(|_| ()));
+    assert_eq!(driver.task(last + 1).executor.unwrap().peer, PeerId(1), "it passes all of them by");
+    // One place more is one task more, the oldest.
+    driver.carry_out(1, EndingResult::Succeeded);
+    let waiting = driver.state.open_tasks().find(|task| task.executor.is_some()).unwrap().id.0;
+    assert_eq!(waiting, 2);
+    // What its profile says is what counts.
+    driver.put("app", jvm(JvmTransport::Jolokia));
+    assert!(driver.state.open_tasks().filter(|task| task.executor.is_some()).count() > 4);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 64 }))]
+    #[test]
+    fn a_peer_that_started_again_gives_the_same_tasks_to_the_same_peers(
+        steps in proptest::collection::vec((0u8..12, 0usize..3, 0usize..20, proptest::bool::weighted(0.3)), 1..80),
+    ) {
+        let mut steady = one_with_java(2);
+        let mut restarted = one_with_java(2);
+        for (what, node, at, restarts) in steps {
+            if restarts {
+                restarted.restart();
+            }
+            for driver in [&mut steady, &mut restarted] {
+                let node = ["a", "b", "c"][node];
+                let given: Vec<u64> = driver.state.open_tasks().filter(|t| t.executor.is_some()).map(|t| t.id.0).collect();
+                let open: Vec<u64> = driver.state.open_tasks().map(|task| task.id.0).collect();
+                match what {
+                    0..=2 => run_on(driver, node, invoke()),
+                    3..=5 => run_on(driver, node, command(|action| action.retry.attempts = 2)),
+                    6..=8 => {
+                        if let Some(task) = given.get(at % given.len().max(1)) {
+                            let result = if what == 6 { EndingResult::Failed } else { EndingResult::Succeeded };
+                            driver.report(*task, Progress::Started);
+                            driver.finish(*task, result);
+                        }
+                    }
+                    9 => {
+                        if let Some(task) = open.get(at % open.len().max(1)) {
+                            let _ = driver.apply(Command::CancelTask(TaskId(*task)));
+                        }
+                    }
+                    10 => {
+                        let transport = if at < 10 { JvmTransport::Rmi } else { JvmTransport::Jolokia };
+                        driver.put("app", jvm(transport));
+                    }
+                    _ => driver.pass(4_000),
+                }
+            }
+            proptest::prop_assert_eq!(steady.state.digest(), restarted.state.digest());
+        }
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod clock;
 mod config;
 mod digest;
+mod dispatch;
 mod events;
 mod files;
 #[cfg(any(test, feature = "fuzz"))]
@@ -166,6 +167,8 @@ struct Indexes {
     open_tasks: BTreeSet<TaskId>,
     /// Tasks that a peer may take now, in the order they came.
     ready_tasks: BTreeSet<TaskId>,
+    /// Tasks that wait for a peer with Java to have room.
+    java_tasks: BTreeSet<TaskId>,
     /// Tasks that wait for another task of their node to end.
     blocked_tasks: BTreeMap<Name, BTreeSet<TaskId>>,
     /// Tasks that wait for their back-off to pass.

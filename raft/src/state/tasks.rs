@@ -1,25 +1,19 @@
-//! Tasks: given to peers, reported on, ended.
+//! Tasks: reported on, ended.
 //!
-//! A task is given to a peer's session under an attempt number. Reports count only under the current attempt and
-//! session, so a peer that was taken for dead changes nothing any more. Assignment is decided here, in the entry
-//! that makes it possible: no round trip lies between a commit and the executor that begins.
+//! A task is given to a peer's session under an attempt number (see `dispatch.rs`). Reports count only under the current attempt
+//! and session, so a peer that was taken for dead changes nothing any more.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Notice, State};
 use crate::command::{Ending, EndingResult, Outcome, Progress, Rejection, Reply, TaskReport};
-use crate::decide::place::{self, Candidate};
 use crate::model::{
-    Action, ActionKind, Actor, Attempt, Capabilities, Elapsed, EventKind, Executor, Name, OnExecutorLoss,
-    OutputChunk, OutputTotals, RetryOn, Stream, Task, TaskId, TaskState,
+    Action, Actor, Attempt, EventKind, Name, OnExecutorLoss, OutputChunk, OutputTotals, RetryOn, Stream,
+    Task, TaskId, TaskState,
 };
 use crate::planted::{Bug, is_planted};
 
-/// Tasks that may act on one node at once: its SSH connection carries them all.
-const TASKS_PER_NODE_MAX: u32 = 4;
-/// How long a peer may take to begin a task before another gets it.
-const START_GRACE: Duration = Duration::from_secs(30);
 /// How long past its timeout a task is left to its executor to end.
 const END_GRACE: Duration = Duration::from_secs(15);
 /// The pause before a task is given away again that was not begun twice in a row; doubles.
@@ -36,94 +30,6 @@ const CHUNK_COST: u64 = 128;
 const CHUNKS_KEPT_MAX: u64 = 32_768;
 
 impl State {
-    /// Gives ready tasks to peers that have room.
-    pub(super) fn dispatch(&mut self) {
-        let now = self.globals.clock.elapsed;
-        while let Some((at, id)) = self.indexes.waiting_tasks.first().copied() {
-            if at > now {
-                break;
-            }
-            self.indexes.waiting_tasks.pop_first();
-            self.indexes.ready_tasks.insert(id);
-        }
-        if self.indexes.ready_tasks.is_empty() {
-            return;
-        }
-        let mut candidates: Vec<(Candidate, u64, bool)> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| !session.draining)
-            .map(|(peer, session)| {
-                let tasks = self.indexes.tasks_by_peer.get(peer).copied().unwrap_or(0);
-                let candidate = Candidate { peer: *peer, tasks, tasks_max: session.capabilities.tasks_max };
-                (candidate, session.epoch, session.capabilities.takes(Capabilities::JMX))
-            })
-            .collect();
-        // Each turn takes a task out of the ready ones, or ends: what is left of them does not cost. Only those that need Java
-        // are passed by, while peers without it have room.
-        let mut after = TaskId(0);
-        while let Some(id) = self.indexes.ready_tasks.range(after..).next().copied() {
-            after = TaskId(id.0 + 1);
-            let Some(node) = self.tasks.get(&id).map(|task| task.node.clone()) else {
-                self.indexes.ready_tasks.remove(&id);
-                continue;
-            };
-            if let Some(node) = &node
-                && self.indexes.tasks_by_node.get(node).copied().unwrap_or(0) >= TASKS_PER_NODE_MAX
-            {
-                self.indexes.ready_tasks.remove(&id);
-                self.indexes.blocked_tasks.entry(node.clone()).or_default().insert(id);
-                continue;
-            }
-            let home = node.as_ref().and_then(|node| self.assignments.get(node)).map(|a| a.peer);
-            // Where nobody has Java, whoever takes the task says so.
-            let needs_java = self.task_needs_java(id) && candidates.iter().any(|(_, _, java)| *java);
-            let able = candidates.iter().filter(|(_, _, java)| *java || !needs_java);
-            let able: Vec<Candidate> = able.map(|(candidate, _, _)| *candidate).collect();
-            let Some(peer) = place::choose(&able, home) else {
-                if needs_java && candidates.iter().any(|(candidate, _, _)| candidate.has_room()) {
-                    continue;
-                }
-                break;
-            };
-            let Some((candidate, session, _)) = candidates.iter_mut().find(|(c, _, _)| c.peer == peer) else {
-                break;
-            };
-            candidate.tasks += 1;
-            let executor = Executor { peer, session: *session };
-            self.assign(id, executor);
-        }
-    }
-
-    /// Whether a task speaks to a JVM in a way that takes a Java runtime.
-    fn task_needs_java(&self, id: TaskId) -> bool {
-        let Some(action) = self.action_of(id) else { return false };
-        let ActionKind::JmxInvoke(invoke) = &action.kind else { return false };
-        let node = self.tasks.get(&id).and_then(|task| task.node.as_ref()).and_then(|node| self.node(node));
-        let jvm = invoke.jvm.as_ref().or_else(|| node.and_then(|node| node.jvms.first()));
-        jvm.is_some_and(|jvm| self.needs_java(jvm))
-    }
-
-    fn assign(&mut self, id: TaskId, executor: Executor) {
-        let deadline = self.globals.clock.elapsed + START_GRACE;
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        task.state = TaskState::Assigned;
-        task.executor = Some(executor);
-        task.attempt += 1;
-        task.deadline = Some(deadline);
-        task.started = None;
-        task.exit_code = None;
-        task.reason = None;
-        let node = task.node.clone();
-        self.indexes.ready_tasks.remove(&id);
-        self.indexes.deadlines.insert((deadline, id));
-        *self.indexes.tasks_by_peer.entry(executor.peer).or_default() += 1;
-        if let Some(node) = node {
-            *self.indexes.tasks_by_node.entry(node).or_default() += 1;
-        }
-        self.notify(Notice::Task(id));
-    }
-
     /// Takes a task from its executor: the slots it held are free. Gives the task as it was.
     fn release(&mut self, id: TaskId) -> Option<Arc<Task>> {
         let was = Arc::clone(self.tasks.get(&id)?);
@@ -148,26 +54,6 @@ impl State {
             }
         }
         self.unblock(node);
-    }
-
-    /// Makes the first task ready that waits for others of its node to end.
-    fn unblock(&mut self, node: &Name) {
-        let Some(blocked) = self.indexes.blocked_tasks.get_mut(node) else { return };
-        if let Some(next) = blocked.pop_first() {
-            self.indexes.ready_tasks.insert(next);
-        }
-        if blocked.is_empty() {
-            self.indexes.blocked_tasks.remove(node);
-        }
-    }
-
-    /// Makes a task that was released by its step ready, now or after its back-off.
-    pub(super) fn enqueue(&mut self, id: TaskId, not_before: Elapsed) {
-        if not_before > self.globals.clock.elapsed {
-            self.indexes.waiting_tasks.insert((not_before, id));
-        } else {
-            self.indexes.ready_tasks.insert(id);
-        }
     }
 
     pub(super) fn take_reports(&mut self, reports: &[TaskReport]) -> Outcome {
@@ -326,22 +212,6 @@ impl State {
         self.unqueue(id);
         self.notify(Notice::Task(id));
         self.task_ended(run, step, id, state);
-    }
-
-    fn unqueue(&mut self, id: TaskId) {
-        let was_ready = self.indexes.ready_tasks.remove(&id);
-        let Some(task) = self.tasks.get(&id).map(Arc::clone) else { return };
-        self.indexes.waiting_tasks.remove(&(task.not_before, id));
-        let Some(node) = &task.node else { return };
-        if was_ready {
-            // The place on the node that was kept for it goes to the next.
-            self.unblock(node);
-        } else if let Some(blocked) = self.indexes.blocked_tasks.get_mut(node) {
-            blocked.remove(&id);
-            if blocked.is_empty() {
-                self.indexes.blocked_tasks.remove(node);
-            }
-        }
     }
 
     /// Loses what a session held.
