@@ -10,7 +10,7 @@ use rscaler_raft::state::State;
 
 use super::values::{self, Found, ValueError};
 use super::{TargetError, Targets};
-use crate::jvm::{Address, Agent, Route};
+use crate::jvm::{Address, Agent, Route, TrustStores};
 use crate::ssh::{Endpoint, Secret};
 
 /// Addresses kept; reaching the bound starts anew.
@@ -35,6 +35,14 @@ pub enum JvmError {
         /// What is missing.
         error: ValueError,
     },
+    /// Its trust store can't be opened.
+    #[error("jvm-profile `{profile}`: trust_store: {why}")]
+    TrustStore {
+        /// The profile.
+        profile: Name,
+        /// What is wrong.
+        why: String,
+    },
     /// The node can't be logged in to.
     #[error(transparent)]
     Node(#[from] TargetError),
@@ -48,6 +56,7 @@ pub struct JvmTargets {
     handle: Handle,
     targets: Arc<Targets>,
     made: Mutex<HashMap<(Name, Name), Made>>,
+    trust_stores: TrustStores,
 }
 
 struct Made {
@@ -66,12 +75,13 @@ struct Parts {
     profile: JvmProfile,
     password: Option<Found>,
     trust_store: Option<Found>,
+    trust_store_password: Option<Found>,
 }
 
 impl JvmTargets {
     /// Addresses as `handle`'s state has them; nodes are logged in to as `targets` says.
     pub fn new(handle: Handle, targets: Arc<Targets>) -> JvmTargets {
-        JvmTargets { handle, targets, made: Mutex::default() }
+        JvmTargets { handle, targets, made: Mutex::default(), trust_stores: TrustStores::default() }
     }
 
     /// The JVMs of a node.
@@ -102,9 +112,14 @@ impl JvmTargets {
                     let found = value.as_ref().map(|value| values::find(state, value)).transpose();
                     found.map_err(|error| JvmError::Value { profile: jvm.clone(), error })
                 };
-                let (password, trust_store) = (find(&profile.password)?, find(&profile.trust_store)?);
-                let (hostname, profile) = (hostname.to_string(), profile.clone());
-                Ok(Ok(Parts { origin, hostname, profile, password, trust_store }))
+                Ok(Ok(Parts {
+                    origin,
+                    hostname: hostname.to_string(),
+                    profile: profile.clone(),
+                    password: find(&profile.password)?,
+                    trust_store: find(&profile.trust_store)?,
+                    trust_store_password: find(&profile.trust_store_password)?,
+                }))
             })?;
         let transport = match &parts {
             Ok(parts) => parts.profile.transport,
@@ -146,15 +161,20 @@ impl JvmTargets {
         parts: Parts,
         endpoint: Option<Arc<Endpoint>>,
     ) -> Result<Address, JvmError> {
-        let Parts { hostname, profile, password, trust_store, .. } = parts;
+        let Parts { hostname, profile, password, trust_store, trust_store_password, .. } = parts;
         let keyring = self.handle.keyring();
         let value = |error| JvmError::Value { profile: jvm.clone(), error };
-        let password = password.map(|found| found.text(keyring)).transpose().map_err(value)?;
+        // A password file ends in a newline as editors leave it; a password never does.
+        let text = |found: Option<Found>| -> Result<Option<String>, JvmError> {
+            let text = found.map(|found| found.text(keyring)).transpose().map_err(value)?;
+            Ok(text.map(|text| text.trim_end_matches(['\r', '\n']).to_string()))
+        };
+        let (password, trust_store_password) = (text(password)?, text(trust_store_password)?);
         let trust_store = trust_store.map(|found| found.bytes(keyring)).transpose().map_err(value)?;
-        let credentials = profile.user.clone().zip(password).map(|(user, password)| {
-            // A password file ends in a newline as editors leave it; a password never does.
-            (user, Secret::new(password.trim_end_matches(['\r', '\n'])))
-        });
+        let trust_store =
+            trust_store.map(|store| self.trust_stores.open(store, trust_store_password)).transpose();
+        let trust_store = trust_store.map_err(|why| JvmError::TrustStore { profile: jvm.clone(), why })?;
+        let credentials = profile.user.clone().zip(password.map(Secret::new));
         let agent = |host: &str| match (&profile.url, profile.port) {
             (Some(url), _) => ServiceUrl::parse(url, &hostname)
                 .map(|url| Agent { host: url.host, port: url.port, name: url.name })
@@ -200,14 +220,15 @@ fn look<'a>(
     let known = state.node(node).ok_or_else(|| JvmError::NoNode(node.clone()))?;
     let profile = Some(jvm).filter(|jvm| known.jvms.contains(jvm)).and_then(|jvm| state.jvm_profile(jvm));
     let profile = profile.ok_or_else(|| JvmError::NoJvm(node.clone(), jvm.clone()))?;
-    let mut origin = Vec::with_capacity(4);
+    let mut origin = Vec::with_capacity(5);
     let mut add = |kind, name: &Name| {
         let meta = state.object(kind, name).map(|object| (object.meta.uid, object.meta.version));
         origin.push(meta.unwrap_or((u64::MAX, u64::MAX)));
     };
     add(Kind::Node, node);
     add(Kind::JvmProfile, jvm);
-    for value in [&profile.password, &profile.trust_store].into_iter().flatten() {
+    let values = [&profile.password, &profile.trust_store, &profile.trust_store_password];
+    for value in values.into_iter().flatten() {
         match value {
             Value::Inline(_) => {}
             Value::Secret(name) => add(Kind::Secret, name),

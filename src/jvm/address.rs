@@ -13,7 +13,7 @@ pub struct Address {
     pub credentials: Option<(String, Secret)>,
     /// Whether it has to show a certificate.
     pub tls: bool,
-    /// Certificates that are trusted: PEM or a Java key store; the usual ones where empty.
+    /// Certificates that are trusted, as PEM; the usual ones where empty.
     pub trust_store: Vec<u8>,
 }
 

@@ -30,10 +30,12 @@ pub fn libjvm(choice: &JavaChoice) -> Option<PathBuf> {
     }
 }
 
-/// A runtime's library, in the places that it has had since Java 8.
+/// A runtime's library, in the places that it has had since Java 8, which has it by the kind of machine, and once more in a JDK.
 fn in_home(home: &Path) -> Option<PathBuf> {
-    let places = ["lib/server", "jre/lib/server", "jre/lib/amd64/server", "jre/lib/aarch64/server"];
-    places.iter().map(|place| home.join(place).join("libjvm.so")).find(|library| library.is_file())
+    let places = ["lib/server", "lib/amd64/server", "lib/aarch64/server"];
+    let homes = [home.to_path_buf(), home.join("jre")];
+    let mut all = homes.iter().flat_map(|home| places.iter().map(|place| home.join(place).join("libjvm.so")));
+    all.find(|library| library.is_file())
 }
 
 fn on_path(path: &OsString) -> Option<PathBuf> {

@@ -21,6 +21,7 @@ mod java;
 mod jolokia;
 mod jvms;
 mod shop;
+mod trust;
 mod tunnel;
 mod wire;
 mod worker;
@@ -31,6 +32,7 @@ pub use find::{JavaChoice, libjvm};
 pub use java::{Java, Options, Supervisor, java};
 pub use jvms::{Jvms, Reading, Readings};
 pub use shop::run as run_shop;
+pub use trust::TrustStores;
 pub use wire::{Browsed, Invocation, MbeanList};
 pub use worker::run as run_worker;
 

@@ -28,6 +28,8 @@ pub(crate) struct Door {
     pub(crate) hostname: Option<String>,
     /// User and password.
     pub(crate) credentials: Option<(String, String)>,
+    /// Which Java it is; that of the path where absent.
+    pub(crate) java_home: Option<PathBuf>,
     /// A key store with its certificate (PKCS #12, password `changeit`), and whether its registry speaks TLS, too.
     pub(crate) tls: Option<(PathBuf, bool)>,
 }
@@ -47,7 +49,9 @@ fn classes() -> &'static Path {
 
 fn compile(sources: &[PathBuf], into: &Path, class_path: &str) {
     let mut javac = Command::new("javac");
-    javac.arg("-cp").arg(class_path).arg("-d").arg(into).args(sources);
+    // The oldest that is watched; Java 25 would say that it is old.
+    javac.args(["--release", "8", "-nowarn", "-Xlint:-options", "-cp"]).arg(class_path);
+    javac.arg("-d").arg(into).args(sources);
     assert!(javac.status().expect("the tests need a JDK: openjdk-17-jdk-headless").success());
 }
 
@@ -72,7 +76,9 @@ impl Jvm {
         let property = |name: &str, value: &dyn std::fmt::Display| {
             format!("-Dcom.sun.management.jmxremote.{name}={value}")
         };
-        let mut command = Command::new("java");
+        let java =
+            door.java_home.as_ref().map_or_else(|| PathBuf::from("java"), |home| home.join("bin/java"));
+        let mut command = Command::new(java);
         command
             .args(["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .arg(property("port", &port))
@@ -116,6 +122,11 @@ impl Jvm {
 
     /// The fixture's MBeans behind Jolokia, on a Jetty.
     pub(crate) fn jolokia() -> Jvm {
+        Jvm::jolokia_as(&Door::default())
+    }
+
+    /// The same with user and password, and with TLS where the door has it.
+    pub(crate) fn jolokia_as(door: &Door) -> Jvm {
         let jars =
             ["http", "io", "security", "server", "servlet", "util"].map(|part| format!("jetty9-{part}"));
         let jars = jars.iter().map(String::as_str).chain(["jolokia-core", "json-simple", "servlet-api"]);
@@ -130,6 +141,12 @@ impl Jvm {
         let port = free_port();
         let mut command = Command::new("java");
         command.args(["-Xmx256m", "-cp", &class_path, "JolokiaFixture", &port.to_string()]);
+        if let Some((user, password)) = &door.credentials {
+            command.args([user, password]);
+        }
+        if let Some((store, _)) = &door.tls {
+            command.arg(store);
+        }
         Jvm::begin(command, port, dir)
     }
 
@@ -208,13 +225,19 @@ impl Drop for Jvm {
 /// A key store with a new certificate for `127.0.0.1`, and the certificate as PEM.
 pub(crate) fn key_store(dir: &Path, name: &str) -> (PathBuf, String) {
     let store = dir.join(format!("{name}.p12"));
-    let keytool = |arguments: &[&str]| {
-        let said = Command::new("keytool").args(arguments).output().unwrap();
-        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
-        String::from_utf8_lossy(&said.stdout).into_owned()
-    };
     let path = store.to_str().unwrap();
-    let with = ["-keystore", path, "-storetype", "PKCS12", "-storepass", "changeit", "-alias", "jvm"];
+    // Encrypted so that Java 8 reads it, too.
+    let with = [
+        "-J-Dkeystore.pkcs12.legacy",
+        "-keystore",
+        path,
+        "-storetype",
+        "PKCS12",
+        "-storepass",
+        "changeit",
+        "-alias",
+        "jvm",
+    ];
     let make = [
         "-genkeypair",
         "-keyalg",
@@ -229,4 +252,29 @@ pub(crate) fn key_store(dir: &Path, name: &str) -> (PathBuf, String) {
     keytool(&[&make[..], &with[..]].concat());
     let pem = keytool(&[&["-exportcert", "-rfc"][..], &with[..]].concat());
     (store, pem)
+}
+
+/// The same key store, as Java wrote them before PKCS #12.
+pub(crate) fn jks(store: &Path) -> PathBuf {
+    let made = store.with_extension("jks");
+    keytool(&[
+        "-importkeystore",
+        "-srckeystore",
+        store.to_str().unwrap(),
+        "-srcstorepass",
+        "changeit",
+        "-destkeystore",
+        made.to_str().unwrap(),
+        "-deststoretype",
+        "JKS",
+        "-deststorepass",
+        "changeit",
+    ]);
+    made
+}
+
+fn keytool(arguments: &[&str]) -> String {
+    let said = Command::new("keytool").args(arguments).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
+    String::from_utf8_lossy(&said.stdout).into_owned()
 }

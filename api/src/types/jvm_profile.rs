@@ -26,9 +26,12 @@ pub struct JvmProfile {
     /// Whether connections are encrypted, and the JVM has to show a certificate that is trusted.
     #[serde(default)]
     pub tls: bool,
-    /// Which certificates are trusted: PEM, or a Java key store (JKS). What Java or, for Jolokia, the system trusts where absent.
+    /// Which certificates are trusted: PEM, PKCS #12 or a Java key store (JKS). What Java or, for Jolokia, the system trusts where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_store: Option<Text>,
+    /// For opening the trust store, where it is PKCS #12 or JKS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_store_password: Option<Text>,
     /// How it is spoken to.
     #[serde(default)]
     pub transport: JvmTransport,
@@ -57,7 +60,8 @@ same_variants! {
 
 impl From<JvmProfile> for model::JvmProfile {
     fn from(profile: JvmProfile) -> Self {
-        let JvmProfile { port, url, user, password, tls, trust_store, transport } = profile;
+        let JvmProfile { port, url, user, password, tls, trust_store, trust_store_password, transport } =
+            profile;
         model::JvmProfile {
             port,
             url,
@@ -65,6 +69,7 @@ impl From<JvmProfile> for model::JvmProfile {
             password: password.map(Into::into),
             tls,
             trust_store: trust_store.map(Into::into),
+            trust_store_password: trust_store_password.map(Into::into),
             transport: transport.into(),
         }
     }
@@ -72,7 +77,17 @@ impl From<JvmProfile> for model::JvmProfile {
 
 impl From<&model::JvmProfile> for JvmProfile {
     fn from(profile: &model::JvmProfile) -> Self {
-        let model::JvmProfile { port, url, user, password, tls, trust_store, transport } = profile.clone();
+        let profile = profile.clone();
+        let model::JvmProfile {
+            port,
+            url,
+            user,
+            password,
+            tls,
+            trust_store,
+            trust_store_password,
+            transport,
+        } = profile;
         JvmProfile {
             port,
             url,
@@ -80,6 +95,7 @@ impl From<&model::JvmProfile> for JvmProfile {
             password: password.as_ref().map(Into::into),
             tls,
             trust_store: trust_store.as_ref().map(Into::into),
+            trust_store_password: trust_store_password.as_ref().map(Into::into),
             transport: transport.into(),
         }
     }

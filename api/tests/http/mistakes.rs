@@ -83,6 +83,18 @@ async fn a_wrong_field_is_pointed_at() {
         ("jvm-profiles", json!({"name": "x", "port": 1, "trust_store": "x"}), "/trust_store", "tls: true"),
         (
             "jvm-profiles",
+            json!({"name": "x", "port": 1, "tls": true, "trust_store_password": "x"}),
+            "/trust_store_password",
+            "no trust_store",
+        ),
+        (
+            "jvm-profiles",
+            json!({"name": "x", "port": 1, "tls": true, "trust_store": "x", "trust_store_password": {"secret": "no"}}),
+            "/trust_store_password",
+            "there is no secret `no`",
+        ),
+        (
+            "jvm-profiles",
             json!({"name": "x", "port": 1, "user": "u", "password": {"secret": "no"}}),
             "/password",
             "there is no secret `no`",

@@ -224,6 +224,7 @@ variants!(pub(crate) specs: Spec {
         password: Some(Value::Secret(name("key"))),
         tls: true,
         trust_store: Some(Value::File(name("ca"))),
+        trust_store_password: Some(Value::Secret(name("store"))),
         transport: JvmTransport::RmiOverSsh,
     })),
 });

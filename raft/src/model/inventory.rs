@@ -71,8 +71,10 @@ pub struct JvmProfile {
     pub password: Option<Value>,
     /// Whether connections are encrypted, and the JVM has to show a certificate that is trusted.
     pub tls: bool,
-    /// Which certificates are trusted: PEM, or a Java key store without a password; what Java or the system trusts where absent.
+    /// Which certificates are trusted: PEM, PKCS #12 or a Java key store (JKS); what Java or the system trusts where absent.
     pub trust_store: Option<Value>,
+    /// For opening the trust store, where it is PKCS #12 or JKS.
+    pub trust_store_password: Option<Value>,
     /// How it is spoken to.
     pub transport: JvmTransport,
 }

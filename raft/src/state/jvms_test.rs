@@ -13,6 +13,7 @@ fn jvm(transport: JvmTransport) -> Spec {
         password: None,
         tls: false,
         trust_store: None,
+        trust_store_password: None,
         transport,
     }))
 }
@@ -96,11 +97,8 @@ fn one_with_java(java_max: u32) -> Driver {
 }
 
 fn run_on(driver: &mut Driver, node: &str, what: Action) {
-    let step = StartStep {
-        what: What::Inline(Box::new(what)),
-        target: Target::Node,
-        on_failure: OnFailure::Stop,
-    };
+    let step =
+        StartStep { what: What::Inline(Box::new(what)), target: Target::Node, on_failure: OnFailure::Stop };
     driver.start(Scope { cluster: None, node: Some(name(node)) }, vec![step]);
 }
 

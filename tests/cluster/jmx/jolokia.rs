@@ -1,7 +1,8 @@
 //! JMX as JSON over HTTP, without Java at the peer.
 
 use super::*;
-use crate::jvms::Jvm;
+use crate::hosts::secret;
+use crate::jvms::{Door, Jvm, key_store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jolokia_gives_the_same_without_java() {
@@ -53,7 +54,17 @@ async fn jolokia_gives_the_same_without_java() {
     assert!(beside["warning"].as_str().unwrap().contains("jvm `other`"), "{beside}");
 
     let shown = plane.cli_ok(&["jmx", "browse", "web01/app", "fixture:*", "--operations"]);
-    for says in ["Count", "timed out", "java.lang.String greet(", "fixture:type=Small,name=a/b"] {
+    // One attribute takes a minute and another has 50 MB: each says so itself, beside the values of the others.
+    for says in [
+        "Count",
+        "timed out",
+        "16 MiB",
+        "42.5",
+        "some words",
+        "a.b",
+        "java.lang.String greet(",
+        "fixture:type=Small,name=a/b",
+    ] {
         assert!(shown.contains(says), "{says}: {shown}");
     }
     let action = |name: &str, operation: &str, args: &str| {
@@ -70,6 +81,62 @@ async fn jolokia_gives_the_same_without_java() {
         !said.status.success() && String::from_utf8_lossy(&said.stderr).contains("not like this"),
         "{said:?}"
     );
+    // One attribute that hangs is found out, and the others are read.
+    plane.apply(&counter("slow", THING, "Slow", "").replace("1s", "5s"));
+    failure(&plane, "slow", "timed-out").await;
+    fresh(&plane, "heap").await;
     jvm.kill();
     assert!(failure(&plane, "heap", "jvm-unreachable").await.contains("refused"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jolokia_asks_for_a_login_and_shows_its_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, pem) = key_store(dir.path(), "right");
+    let (_, other) = key_store(dir.path(), "other");
+    let credentials = Some(("monitor".to_string(), "right-word".to_string()));
+    let open = Jvm::jolokia_as(&Door { credentials: credentials.clone(), ..Door::default() });
+    let secured =
+        Jvm::jolokia_as(&Door { credentials, tls: Some((store.clone(), false)), ..Door::default() });
+    let plane = Plane::start_with(1, &[("RSCALER_SERVER_JAVA_HOME", "none")]).await;
+    let mut yaml = "---\n{kind: cluster, name: web}\n".to_string();
+    for (name, word) in [("right", "right-word"), ("wrong", "wrong-word"), ("store", "changeit")] {
+        yaml += &secret(name, word);
+    }
+    yaml += &file("right-pem", pem.as_bytes());
+    yaml += &file("other-pem", other.as_bytes());
+    yaml += &file("right-p12", &std::fs::read(&store).unwrap());
+    let login = |word: &str| format!("user: monitor\npassword: {{secret: {word}}}\n");
+    let right = login("right") + "tls: true\n";
+    for (name, port, more, says) in [
+        ("open", open.port, login("right"), "ok"),
+        ("refused", open.port, login("wrong"), "refuses user or password"),
+        ("nobody", open.port, String::new(), "refuses user or password"),
+        ("secured", secured.port, right.clone() + "trust_store: {file: right-pem}\n", "ok"),
+        (
+            "pkcs12",
+            secured.port,
+            right.clone() + "trust_store: {file: right-p12}\ntrust_store_password: {secret: store}\n",
+            "ok",
+        ),
+        ("untrusted", secured.port, right.clone() + "trust_store: {file: other-pem}\n", "certificate"),
+        ("unknown", secured.port, right.clone(), "certificate"),
+        ("plain", secured.port, login("right"), "http://"),
+    ] {
+        plane.apply(
+            &(std::mem::take(&mut yaml)
+                + &profile(name, port, &format!("transport: jolokia\n{more}"))
+                + &format!(
+                    "---\n{{kind: node, name: {name}, cluster: web, hostname: 127.0.0.1, jvms: [{name}]}}\n"
+                )
+                + &counter("heap", "java.lang:type=Memory", "HeapMemoryUsage", "key: used\n")),
+        );
+        until(&format!("{name}: {says}"), PATIENCE, || async {
+            let check = check(&plane, name, "heap").await;
+            let detail = check["failure"]["detail"].as_str().unwrap_or_default().to_lowercase();
+            let is_right = if says == "ok" { check["ok"] == json!(true) } else { detail.contains(says) };
+            if is_right { Ok(()) } else { Err(check) }
+        })
+        .await;
+    }
 }

@@ -9,6 +9,7 @@ mod over_ssh;
 mod reading;
 mod tls;
 mod tomcat;
+mod versions;
 
 use std::time::Duration;
 
@@ -34,6 +35,12 @@ pub(super) fn counter(name: &str, mbean: &str, attribute: &str, more: &str) -> S
     format!(
         "---\nkind: counter\nname: {name}\ntype: jmx\nmbean: \"{mbean}\"\nattribute: {attribute}\ninterval: 1s\ntimeout: 4s\nclusters: [web]\n{more}"
     )
+}
+
+/// A file with this content.
+pub(super) fn file(name: &str, content: &[u8]) -> String {
+    let content = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, content);
+    format!("---\nkind: file\nname: {name}\ncontent_base64: {content}\n")
 }
 
 /// The newest samples of a counter: (jvm, instance, value, number of them).

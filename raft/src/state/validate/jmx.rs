@@ -61,6 +61,11 @@ pub(super) fn check_profile(check: &mut Check<'_, '_>, profile: &JvmProfile) {
         "/trust_store",
         "certificates are looked at only with `tls: true`",
     );
+    check.need(
+        profile.trust_store.is_some() || profile.trust_store_password.is_none(),
+        "/trust_store_password",
+        "there is no trust_store that it opens",
+    );
 }
 
 fn is_http(url: &str, tls: bool) -> bool {
@@ -125,8 +130,12 @@ pub(super) fn check_action(check: &mut Check<'_, '_>, action: &JmxInvokeAction) 
 }
 
 /// What a profile refers to.
-pub(super) fn profile_values(profile: &JvmProfile) -> [(&'static str, Option<&Value>); 2] {
-    [("/password", profile.password.as_ref()), ("/trust_store", profile.trust_store.as_ref())]
+pub(super) fn profile_values(profile: &JvmProfile) -> [(&'static str, Option<&Value>); 3] {
+    [
+        ("/password", profile.password.as_ref()),
+        ("/trust_store", profile.trust_store.as_ref()),
+        ("/trust_store_password", profile.trust_store_password.as_ref()),
+    ]
 }
 
 /// The first JVM of a node that is reached over SSH, where the node has no way to be logged in to.

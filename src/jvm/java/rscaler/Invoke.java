@@ -5,6 +5,7 @@ import java.io.DataOutputStream;
 import java.io.IOException;
 import java.lang.reflect.Array;
 import java.rmi.MarshalledObject;
+import java.rmi.RemoteException;
 import java.util.ArrayList;
 import java.util.List;
 import javax.management.InstanceNotFoundException;
@@ -51,6 +52,9 @@ final class Invoke {
             throw new Fault(Fault.MISSING, "there is no such operation: " + Fault.text(unknown));
         } catch (SecurityException denied) {
             throw new Fault(Fault.AUTHENTICATION, "access is denied: " + Fault.text(denied));
+        } catch (RemoteException unread) {
+            Fault inner = Fault.in(unread);
+            throw inner == null ? unread : new Fault(inner.kind, "the operation was invoked; its result can not be told: " + inner.getMessage());
         }
         Jmx.string(out, shown(result));
     }

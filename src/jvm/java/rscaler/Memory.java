@@ -1,5 +1,8 @@
 package rscaler;
 
+import java.lang.management.ManagementFactory;
+import java.lang.management.MemoryPoolMXBean;
+import java.lang.management.MemoryUsage;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 
@@ -18,7 +21,13 @@ final class Memory {
     static final long BROWSED_BYTES_MAX = 24 << 20;
 
     private static final Semaphore LARGE = new Semaphore(1, true);
+    /** How many bytes of a large answer are read between two looks at what is left of the heap. */
+    private static final long LOOK_EVERY_BYTES = 64 << 10;
+    private static MemoryPoolMXBean old;
     private static volatile boolean ranOut;
+
+    private long looked;
+    private boolean filled;
 
     /** Whether this one has the place of the large one. */
     private boolean alone;
@@ -46,8 +55,47 @@ final class Memory {
         }
     }
 
+    /**
+     * Called as a large answer comes. What fills the heap is not read on: long before memory runs out everything else would stand still, while the
+     * collector looks again and again for what is not there.
+     */
+    void look(long bytes) throws Fault {
+        if (!alone || bytes - looked < LOOK_EVERY_BYTES) {
+            return;
+        }
+        looked = bytes;
+        MemoryUsage after = after();
+        if (after != null && after.getUsed() > after.getMax() / 4 * 3) {
+            filled = true;
+            throw new Fault(Fault.TOO_LARGE, "it takes more memory than there is");
+        }
+    }
+
+    /** Another answer comes. */
+    void again() {
+        looked = 0;
+    }
+
+    /** What was in use after the last full collection. Absent before it, and with other collectors. */
+    private static synchronized MemoryUsage after() {
+        if (old == null) {
+            for (MemoryPoolMXBean pool : ManagementFactory.getMemoryPoolMXBeans()) {
+                if (pool.getName().startsWith("Tenured")) {
+                    old = pool;
+                }
+            }
+        }
+        return old == null ? null : old.getCollectionUsage();
+    }
+
     void release() {
+        looked = 0;
         if (alone) {
+            if (filled) {
+                filled = false;
+                // The next one is not to be blamed for it.
+                System.gc();
+            }
             alone = false;
             LARGE.release();
         }
@@ -56,6 +104,7 @@ final class Memory {
     /** Memory ran out: goes on where this one alone can be the reason, and not where another may be. */
     void blame(OutOfMemoryError error) {
         ranOut = true;
+        filled = true;
         if (!alone) {
             throw error;
         }

@@ -11,6 +11,7 @@ import java.io.NotSerializableException;
 import java.lang.reflect.Constructor;
 import java.lang.reflect.Field;
 import java.lang.reflect.Method;
+import java.lang.reflect.Proxy;
 import java.net.SocketException;
 import java.rmi.ConnectIOException;
 import java.rmi.MarshalException;
@@ -94,6 +95,7 @@ final class Target {
         if (taken > Memory.SMALL_BYTES_MAX && !memory.isAlone()) {
             memory.take(callMs == 0 ? System.nanoTime() + INVOKED_MS * 1000000L : deadline);
         }
+        memory.look(taken);
     }
 
     boolean isLate() {
@@ -126,7 +128,7 @@ final class Target {
                 // Perhaps another's answer filled the heap: once more, while no other is large. What may have been done is not done again.
                 drop();
                 if (what == INVOKE) {
-                    throw new Fault(Fault.TOO_LARGE, "the operation was invoked, and its result takes more memory than there is");
+                    throw new Fault(Fault.TOO_LARGE, "the operation was invoked; its result can not be told: it takes more memory than there is");
                 }
                 memory.take(deadline);
                 return tried(question);
@@ -187,6 +189,7 @@ final class Target {
     void refill(long bytes) {
         left = bytes;
         taken = 0;
+        memory.again();
     }
 
     /** Whether the connection is of no more use. What a call can fail with all the same is no loss. */
@@ -234,7 +237,7 @@ final class Target {
         } catch (RemoteException failed) {
             throw unreachable(failed);
         }
-        Object ref = liveRef((RemoteObject) made);
+        Object ref = liveRef(remote(made));
         RMIConnection usable = new RMIConnectionImpl_Stub(unicastRef(ref));
         keepAlive(ref);
         return usable;
@@ -274,10 +277,11 @@ final class Target {
         } catch (NotBoundException unknown) {
             throw new Fault(Fault.UNREACHABLE, "its registry has no `" + name + "`");
         }
-        if (!(found instanceof RMIServer) || !(found instanceof RemoteObject)) {
-            throw new Fault(Fault.UNREACHABLE, "what its registry has as `" + name + "` is no JMX agent");
+        RemoteObject stub = found instanceof RMIServer ? remote(found) : null;
+        if (stub == null) {
+            String what = found == null ? "nothing" : "a " + found.getClass().getName();
+            throw new Fault(Fault.UNREACHABLE, "what its registry has as `" + name + "` is no JMX agent but " + what);
         }
-        RemoteObject stub = (RemoteObject) found;
         Object ref = liveRef(stub);
         if (!tls && factory(stub) != null) {
             throw new Fault(Fault.INVALID, "the JVM speaks TLS only: its profile needs `tls: true`");
@@ -291,6 +295,12 @@ final class Target {
 
     private static boolean isUntrusted(Throwable failed) {
         return Fault.has(failed, java.security.cert.CertificateException.class);
+    }
+
+    /** What knows where a stub leads: the stub itself, or what stands behind it where it was made as it came. */
+    private static RemoteObject remote(Object stub) {
+        Object holder = Proxy.isProxyClass(stub.getClass()) ? Proxy.getInvocationHandler(stub) : stub;
+        return holder instanceof RemoteObject ? (RemoteObject) holder : null;
     }
 
     // A stub holds the address that the JVM thinks it has. What follows makes one that goes by our wire: the same object, by another way.
@@ -354,25 +364,20 @@ final class Target {
             context = made;
             return made;
         } catch (Exception wrong) {
-            throw new Fault(Fault.INVALID, "the trust store is neither PEM nor a Java key store: " + Fault.text(wrong));
+            throw new Fault(Fault.INVALID, "the trust store is of no use: " + Fault.text(wrong));
         }
     }
 
     private KeyStore store() throws Exception {
-        if (new String(trustStore, 0, Math.min(trustStore.length, 4096), "ISO-8859-1").contains("-----BEGIN")) {
-            KeyStore made = KeyStore.getInstance(KeyStore.getDefaultType());
-            made.load(null, null);
-            int number = 0;
-            for (Certificate one : CertificateFactory.getInstance("X.509").generateCertificates(new ByteArrayInputStream(trustStore))) {
-                made.setCertificateEntry("trusted" + number++, one);
-            }
-            if (number == 0) {
-                throw new Fault(Fault.INVALID, "there is no certificate in it");
-            }
-            return made;
+        KeyStore made = KeyStore.getInstance(KeyStore.getDefaultType());
+        made.load(null, null);
+        int number = 0;
+        for (Certificate one : CertificateFactory.getInstance("X.509").generateCertificates(new ByteArrayInputStream(trustStore))) {
+            made.setCertificateEntry("trusted" + number++, one);
         }
-        KeyStore read = KeyStore.getInstance("JKS");
-        read.load(new ByteArrayInputStream(trustStore), null);
-        return read;
+        if (number == 0) {
+            throw new Fault(Fault.INVALID, "there is no certificate in it");
+        }
+        return made;
     }
 }
