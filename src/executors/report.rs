@@ -26,8 +26,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Output waits while this peer's storage is further behind the log than this, in bytes, so that everything else finds the log
 /// free: a peer checkpoints at 16 MiB and stops to apply at 48.
 const UNSTORED_BYTES_MAX: u64 = 24 << 20;
-/// The longest that it waits; a task must come to its end.
-const STORAGE_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest that it waits: a storage that does not move for so long stops its peer.
+const STORAGE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of a report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
