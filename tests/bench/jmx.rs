@@ -1,5 +1,9 @@
-//! What reading JVMs costs: sixteen attributes of each of five, as fast as they are answered, on kept connections. Ours is this process
-//! and the child that embeds Java; the other side is the watched JVMs, with all that is theirs.
+//! Row D: what reading JVMs costs: sixteen attributes of each of five, as fast as they are answered, on kept connections. Ours is this
+//! process and the child that embeds Java; the watched JVMs are counted with all that is theirs. Then the whole [`product`]; and
+//! with `--compare` the [`others`], in turns with ours.
+
+mod others;
+mod product;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,6 +76,8 @@ pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
 
     let (mut ours_ms, mut theirs_ms, mut rss) = (Vec::new(), Vec::new(), Vec::new());
     let mut rates: [Vec<f64>; 3] = Default::default();
+    let ports: Vec<u16> = watched.iter().map(|jvm| jvm.port).collect();
+    let (mut kept, mut gateway) = (Vec::new(), Vec::new());
     for _ in 0..asked.runs {
         let (java, supervisor) = java(options.clone());
         let running = tokio::spawn(supervisor.run());
@@ -101,6 +107,12 @@ pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
         }
         drop((java, jvms));
         running.abort();
+        if asked.compare {
+            kept.push(others::kept_client(&ports));
+        }
+        if asked.compare && others::gateway_is_installed() {
+            gateway.push(others::gateway(&ports).await);
+        }
     }
     table.at_most("D", "CPU an attribute, 5 JVMs × 16", &ours_ms, "ms", 0.05);
     table.at_most("D", "the watched JVM's CPU an attribute", &theirs_ms, "ms", 0.08);
@@ -110,4 +122,15 @@ pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
         table.note("D", work, rates, "/s");
     }
     drop(many);
+    for (name, runs) in [("plain Java client", &kept), ("Zabbix's gateway", &gateway)] {
+        if !runs.is_empty() {
+            let of = |figure: fn(&others::Other) -> f64| runs.iter().map(figure).collect::<Vec<f64>>();
+            table.note("D", &format!("{name}: CPU an attribute"), &of(|run| run.cpu_ms), "ms");
+            table.note("D", &format!("{name}: memory"), &of(|run| run.rss_mb), "MB");
+        }
+    }
+    if asked.compare && gateway.is_empty() {
+        table.skipped("D", "Zabbix's gateway", "not installed (Debian: zabbix-java-gateway)");
+    }
+    product::measure(&watched, table).await;
 }

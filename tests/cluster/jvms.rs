@@ -47,7 +47,8 @@ fn classes() -> &'static Path {
         .path()
 }
 
-fn compile(sources: &[PathBuf], into: &Path, class_path: &str) {
+/// Compiles classes into a directory.
+pub(crate) fn compile(sources: &[PathBuf], into: &Path, class_path: &str) {
     let mut javac = Command::new("javac");
     // The oldest that is watched; Java 25 would say that it is old.
     javac.args(["--release", "8", "-nowarn", "-Xlint:-options", "-cp"]).arg(class_path);
