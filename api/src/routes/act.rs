@@ -2,8 +2,8 @@
 
 use rscaler_raft::command::{Change, Command, Expect, Reply, StartRun, StartStep, What};
 use rscaler_raft::model::{
-    self, ActionKind, CommandAction, Kind, Name, OnExecutorLoss, OnFailure, Role, RunId, Scope, Spec, Spread,
-    Target, Value,
+    self, ActionKind, CommandAction, JmxInvokeAction, Kind, Name, OnExecutorLoss, OnFailure, Role, RunId,
+    Scope, Spec, Spread, Target, Value,
 };
 use warp::http::StatusCode;
 
@@ -12,16 +12,16 @@ use super::reply;
 use crate::auth::{self, Access};
 use crate::error::Problem;
 use crate::request::{Request, missing};
-use crate::types::{FieldError, Percent, RunRequest, RunStarted, Span};
+use crate::types::{FieldError, Percent, RunRequest, RunStarted, Span, Text};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
-    let describe = "Give `command` or `action`. A command's own `{secret: NAME}` takes role admin, for whoever runs \
+    let describe = "Give `command`, `action` or `invoke`. A command's own `{secret: NAME}` takes role admin, for whoever runs \
                     a script can print what it is given; actions with secrets may be run by any operator.";
     vec![
         Endpoint::post(
             "/api/v1/clusters/{name}/run",
             Access::OPERATOR,
-            "Runs a command or an action on a cluster's nodes",
+            "Runs a command, an action or an MBean's operation on a cluster's nodes",
             on_cluster,
         )
         .describe(describe)
@@ -30,7 +30,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post(
             "/api/v1/nodes/{name}/run",
             Access::OPERATOR,
-            "Runs a command or an action on a node",
+            "Runs a command, an action or an MBean's operation on a node",
             on_node,
         )
         .describe(describe)
@@ -82,61 +82,82 @@ pub(crate) async fn started(request: &Request, reply: &Reply) -> Answer {
 }
 
 async fn what(request: &mut Request) -> Result<What, Problem> {
-    let body: RunRequest = request.json().await?;
-    match (&body.command, &body.action) {
-        (Some(_), None) => inline(request, body),
-        (None, Some(action)) => {
-            let only_with_command = with_command(&body);
-            if !only_with_command.is_empty() {
-                return Err(Problem::invalid(
-                    only_with_command
-                        .into_iter()
-                        .map(|field| {
-                            FieldError::new(field, "this goes with `command`; an action says it itself")
-                        })
-                        .collect(),
-                ));
-            }
-            Ok(What::Named(action.clone()))
+    let mut body: RunRequest = request.json().await?;
+    match (body.command.take(), body.action.take(), body.invoke.take()) {
+        (Some(script), None, None) => {
+            let kind = ActionKind::Command(CommandAction {
+                script: script.into(),
+                args: values(std::mem::take(&mut body.args)),
+                env: std::mem::take(&mut body.env)
+                    .into_iter()
+                    .map(|(name, value)| (name, value.into()))
+                    .collect(),
+                stdin: body.stdin.take().map(Into::into),
+                sudo: body.sudo.unwrap_or(false),
+            });
+            inline(request, kind, &body)
         }
-        (None, None) => Err(Problem::field("/command", "give the `command` or the `action` to run")),
-        (Some(_), Some(_)) => Err(Problem::field("/action", "give `command` or `action`, not both")),
+        (None, Some(action), None) => {
+            refuse(only_with_command(&body).chain(only_inline(&body)), "an action says it itself")?;
+            Ok(What::Named(action))
+        }
+        (None, None, Some(invoke)) => {
+            refuse(only_with_command(&body), "an operation is no script")?;
+            let kind = ActionKind::JmxInvoke(JmxInvokeAction {
+                jvm: invoke.jvm,
+                mbean: invoke.mbean,
+                operation: invoke.operation,
+                args: values(std::mem::take(&mut body.args)),
+                signature: invoke.signature,
+            });
+            inline(request, kind, &body)
+        }
+        (None, None, None) => {
+            Err(Problem::field("/command", "give the `command`, the `action` or the operation to run"))
+        }
+        _ => Err(Problem::field("/action", "give one of `command`, `action` and `invoke`")),
     }
 }
 
-fn with_command(body: &RunRequest) -> Vec<&'static str> {
+fn values(texts: Vec<Text>) -> Vec<Value> {
+    texts.into_iter().map(Into::into).collect()
+}
+
+fn refuse(given: impl Iterator<Item = (&'static str, bool)>, why: &str) -> Result<(), Problem> {
+    let errors: Vec<FieldError> = given
+        .filter_map(|(field, is_given)| {
+            is_given.then(|| FieldError::new(field, format!("this goes with `command`; {why}")))
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(errors)) }
+}
+
+fn only_with_command(body: &RunRequest) -> impl Iterator<Item = (&'static str, bool)> {
+    [("/env", !body.env.is_empty()), ("/stdin", body.stdin.is_some()), ("/sudo", body.sudo.is_some())]
+        .into_iter()
+}
+
+fn only_inline(body: &RunRequest) -> impl Iterator<Item = (&'static str, bool)> {
     [
         ("/args", !body.args.is_empty()),
-        ("/env", !body.env.is_empty()),
-        ("/stdin", body.stdin.is_some()),
-        ("/sudo", body.sudo.is_some()),
         ("/timeout", body.timeout.is_some()),
         ("/parallelism", body.parallelism.is_some()),
         ("/batch", body.batch.is_some()),
         ("/max_failures", body.max_failures.is_some()),
     ]
     .into_iter()
-    .filter_map(|(field, given)| given.then_some(field))
-    .collect()
 }
 
 /// An action given with the request: held to the same rules as a stored one.
-fn inline(request: &Request, body: RunRequest) -> Result<What, Problem> {
-    let command = CommandAction {
-        script: body.command.map_or(Value::Inline(String::new()), Into::into),
-        args: body.args.into_iter().map(Into::into).collect(),
-        env: body.env.into_iter().map(|(name, value)| (name, value.into())).collect(),
-        stdin: body.stdin.map(Into::into),
-        sudo: body.sudo.unwrap_or(false),
-    };
-    if holds_secret(&command) {
+fn inline(request: &Request, kind: ActionKind, body: &RunRequest) -> Result<What, Problem> {
+    if holds_secret(&kind) {
         auth::authorize(request.caller()?, Role::Admin).map_err(|problem| {
             Problem::forbidden(format!("a command with secrets of its own: {}", problem.detail))
         })?;
     }
     let retry = crate::types::Retry::default();
     let action = model::Action {
-        kind: ActionKind::Command(command),
+        kind,
         timeout: body.timeout.unwrap_or(Span::secs(60)).into(),
         retry: model::Retry { attempts: 1, backoff: retry.backoff.into(), on: Vec::new() },
         on_executor_loss: OnExecutorLoss::Fail,
@@ -150,14 +171,17 @@ fn inline(request: &Request, body: RunRequest) -> Result<What, Problem> {
     Ok(What::Inline(Box::new(action)))
 }
 
-fn holds_secret(command: &CommandAction) -> bool {
-    let values = [Some(&command.script), command.stdin.as_ref()];
-    values
-        .into_iter()
-        .flatten()
-        .chain(&command.args)
-        .chain(command.env.values())
-        .any(|value| matches!(value, Value::Secret(_)))
+fn holds_secret(kind: &ActionKind) -> bool {
+    let is_secret = |value: &Value| matches!(value, Value::Secret(_));
+    match kind {
+        ActionKind::Command(command) => {
+            let texts = [Some(&command.script), command.stdin.as_ref()];
+            let mut all = texts.into_iter().flatten().chain(&command.args).chain(command.env.values());
+            all.any(is_secret)
+        }
+        ActionKind::JmxInvoke(invoke) => invoke.args.iter().any(is_secret),
+        ActionKind::Pause(_) => false,
+    }
 }
 
 /// The state judges stored actions; what it would say of this one holds for it too.
@@ -174,6 +198,7 @@ fn check(request: &Request, action: &model::Action) -> Result<(), Problem> {
     let errors = rejection.fields.into_iter().map(|field| {
         let pointer = match field.pointer.as_str() {
             "/script" => "/command".to_string(),
+            field @ ("/jvm" | "/mbean" | "/operation" | "/signature") => format!("/invoke{field}"),
             other => other.to_string(),
         };
         FieldError::new(pointer, field.detail)

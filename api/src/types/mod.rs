@@ -53,7 +53,7 @@ pub use node::Node;
 pub use peer::{IssuedToken, JoinToken, NewLeader, Peer, PeerRole};
 pub use resource::{Document, Draft, FieldError, List, Resource, read_document};
 pub(crate) use resource::{NAME_PATTERN, Patch, read};
-pub use run::{Cause, Run, RunRequest, RunStarted, RunState, RunStep, StepState};
+pub use run::{Cause, Invoke, Run, RunRequest, RunStarted, RunState, RunStep, StepState};
 pub use sample::{Agg, Pushed, Sample, SampleQuery, SamplesAnswer, SamplesPushed, SeriesInfo, SeriesPoints};
 pub use scalar::{InvalidSpan, Span, Text, Time};
 pub use secret::Secret;

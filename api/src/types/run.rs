@@ -14,14 +14,17 @@ use super::{Evidence, OnFailure, Percent, Span, Target, Text, Time};
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunRequest {
-    /// A script, POSIX shell. Give this or `action`.
+    /// A script, POSIX shell. Give this, `action` or `invoke`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<Text>,
     /// A named action.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub action: Option<Name>,
-    /// `$1`, `$2`, ...: passed as data, never spliced into a shell line.
+    /// An operation of an MBean. It takes `args`, and its result is the task's output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invoke: Option<Invoke>,
+    /// `$1`, `$2`, ...: passed as data, never spliced into a shell line. With `invoke`, the operation's arguments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<Text>,
     /// Added to the environment.
@@ -45,6 +48,25 @@ pub struct RunRequest {
     /// On a cluster: no more nodes are begun once more than this share has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_failures: Option<Percent>,
+}
+
+/// An operation of an MBean of a node's JVM.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Invoke {
+    /// Which of the node's JVMs; needed where it has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub jvm: Option<Name>,
+    /// Its object name.
+    #[schema(example = "java.lang:type=Memory")]
+    pub mbean: String,
+    /// Its name.
+    #[schema(example = "gc")]
+    pub operation: String,
+    /// The types of its arguments, as Java names them; needed where several operations of this name take as many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signature: Vec<String>,
 }
 
 /// A run that was started.

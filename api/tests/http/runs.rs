@@ -6,9 +6,9 @@ use rscaler_api::types::{ExecuteTrigger, RunRequest, RunState, Stream, TaskState
 use rscaler_raft::command::{Command, Ending, EndingResult, Progress, TaskReport};
 use rscaler_raft::model::Stream as Written;
 use rscaler_raft::model::{Actor, OutputChunk, TaskId};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{ADMIN, Answer, Fixture, OPERATOR, PATIENCE, name, start};
+use crate::support::{ADMIN, Answer, Fixture, OPERATOR, PATIENCE, VIEWER, name, start};
 
 /// Plays the executor of a task.
 async fn report(fixture: &Fixture, task: u64, progress: Progress) {
@@ -103,6 +103,36 @@ async fn only_an_admin_gives_a_command_a_secret() {
     assert_eq!(refused.status(), Some(403));
     assert!(refused.to_string().contains("secrets of its own"), "{refused}");
     assert!(fixture.client(ADMIN).run_on_node("web01", &request).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_operation_of_an_mbean_is_run_without_an_action_of_its_own() {
+    let fixture = start().await;
+    fixture.seed().await;
+    let run = |body: Value, token| {
+        let request = fixture.request(reqwest::Method::POST, "/api/v1/nodes/web01/run", token).json(&body);
+        async move { Answer::read(request.send().await.unwrap()).await }
+    };
+    let gc = json!({"mbean": "java.lang:type=Memory", "operation": "gc"});
+    let begun = run(json!({"invoke": gc, "timeout": "5s"}), OPERATOR).await;
+    assert_eq!(begun.status, 202, "{}", begun.text());
+    let run_id = begun.json()["run"].as_u64().unwrap();
+    assert_eq!(fixture.client(OPERATOR).run(run_id).await.unwrap().steps[0].action, None);
+    for (body, status, pointer) in [
+        (json!({"invoke": gc, "env": {"A": "b"}}), 422, "/env"),
+        (json!({"invoke": gc, "action": "tidy"}), 422, "/action"),
+        (json!({"invoke": {"mbean": "no name", "operation": "gc"}}), 422, "/invoke/mbean"),
+        (json!({"action": "tidy", "args": ["x"]}), 422, "/args"),
+    ] {
+        let refused = run(body.clone(), OPERATOR).await;
+        assert_eq!(
+            (refused.status, refused.json()["errors"][0]["pointer"].as_str()),
+            (status, Some(pointer)),
+            "{body}"
+        );
+    }
+    assert_eq!(run(json!({"invoke": gc}), VIEWER).await.status, 403);
+    assert_eq!(run(json!({"invoke": gc, "args": [{"secret": "ops-key"}]}), OPERATOR).await.status, 403);
 }
 
 #[tokio::test]
