@@ -82,11 +82,8 @@ async fn begin(mut request: Request) -> Answer {
     let origin = request.headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()).unwrap_or("");
     let secure = if origin.starts_with("https://") { "; Secure" } else { "" };
     let seconds = (expires.0 - now.0).max(0) / 1000;
-    let cookie = format!(
-        "{SESSION_COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}",
-        issued.text
-    );
-    let cookie = HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))?;
+    let cookie = HeaderValue::from_str(&cookie(&issued.text, seconds, secure))
+        .map_err(|error| Problem::internal(&error))?;
     response.headers_mut().insert(header::SET_COOKIE, cookie);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
@@ -116,10 +113,16 @@ async fn show(request: Request) -> Answer {
     Ok(response)
 }
 
+/// No script can read it, and no other site's page can send it.
+fn cookie(value: &str, seconds: i64, secure: &str) -> String {
+    format!("{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}")
+}
+
 /// Has the browser forget its session.
 pub(super) fn forget(response: &mut Response) {
-    let gone = "rscaler_session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0";
-    response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_static(gone));
+    if let Ok(gone) = HeaderValue::from_str(&cookie("", 0, "")) {
+        response.headers_mut().insert(header::SET_COOKIE, gone);
+    }
 }
 
 fn ended() -> Problem {
