@@ -1,58 +1,13 @@
 import { useEffect, useMemo, useRef, useState } from "react";
-import { useNavigate } from "react-router";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { useMantineColorScheme } from "@mantine/core";
 import { usePrefs } from "../app/prefs";
 import { type Aligned, seriesColour, valueBefore } from "../lib/series";
-import { clockText, momentText, type Zone } from "../lib/time";
+import { momentText } from "../lib/time";
 import { valueText } from "../lib/value";
-
-/** A level that a trigger watches. */
-export interface Threshold {
-  value: number;
-  label: string;
-  soft?: boolean;
-}
-
-/** A part of time in which a trigger was in some state; ms. */
-export interface Band {
-  from: number;
-  to: number;
-  state: "pending" | "firing";
-}
-
-/** A run, to go to. */
-export interface Mark {
-  at: number;
-  run: number;
-  title: string;
-  tone: string;
-}
-
-/** Marks closer than this are one, which leads to all of them. */
-const MARK_PX = 24;
-const MARKED_MAX = 24;
-
-interface Group {
-  left: number;
-  marks: Mark[];
-}
-
-function grouped(marks: Mark[], from: number, to: number, width: number): Group[] {
-  const groups: Group[] = [];
-  const shown = marks.filter((mark) => mark.at >= from && mark.at <= to).sort((a, b) => a.at - b.at);
-  for (const mark of shown) {
-    const left = ((mark.at - from) / (to - from)) * width;
-    const last = groups.at(-1);
-    if (last && left - last.left < MARK_PX) {
-      last.marks.push(mark);
-    } else {
-      groups.push({ left, marks: [mark] });
-    }
-  }
-  return groups;
-}
+import { axisTime, type Band, css, type Drawn, drawBands, drawThresholds, type Threshold } from "./graphDrawing";
+import { type Mark, Marks } from "./Marks";
 
 export interface GraphProps {
   data: Aligned;
@@ -75,79 +30,8 @@ export interface GraphProps {
   title: string;
 }
 
-function css(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
-
-function axisTime(zone: Zone, span: number) {
-  return (_plot: uPlot, splits: number[]) =>
-    splits.map((at, index) => {
-      const ms = at * 1000;
-      const clock = clockText(ms, zone);
-      const short = span > 600 ? clock.slice(0, 5) : clock;
-      const before = splits[index - 1];
-      const dayOf = (moment: number) => momentText(moment, zone).split(" ").slice(0, 2).join(" ");
-      if (
-        span > 20 * 3600 &&
-        (clock.startsWith("00:00") || before === undefined || dayOf(before * 1000) !== dayOf(ms))
-      ) {
-        return clock.startsWith("00:00") || span > 4 * 86_400 ? dayOf(ms) : `${dayOf(ms)}\n${short}`;
-      }
-      return short;
-    });
-}
-
 /** Legends longer than this are cut; the graph shows all. */
 const LEGEND_MAX = 120;
-
-interface Drawn {
-  thresholds: Threshold[];
-  bands: Band[];
-}
-
-function drawBands(plot: uPlot, { bands }: Drawn): void {
-  const { ctx, bbox } = plot;
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-  ctx.clip();
-  for (const band of bands) {
-    const left = plot.valToPos(band.from / 1000, "x", true);
-    const right = Math.max(plot.valToPos(band.to / 1000, "x", true), left + devicePixelRatio);
-    const colour = css(band.state === "firing" ? "--firing" : "--pending");
-    ctx.globalAlpha = band.state === "firing" ? 0.13 : 0.12;
-    ctx.fillStyle = colour;
-    ctx.fillRect(left, bbox.top, right - left, bbox.height);
-    ctx.globalAlpha = 0.9;
-    ctx.fillRect(left, bbox.top + bbox.height - 3 * devicePixelRatio, right - left, 3 * devicePixelRatio);
-  }
-  ctx.restore();
-}
-
-function drawThresholds(plot: uPlot, { thresholds }: Drawn): void {
-  const { ctx, bbox } = plot;
-  ctx.save();
-  ctx.lineWidth = devicePixelRatio;
-  ctx.font = `${11 * devicePixelRatio}px "Geist Variable", system-ui`;
-  for (const threshold of thresholds) {
-    const y = Math.round(plot.valToPos(threshold.value, "y", true)) + 0.5;
-    if (y < bbox.top || y > bbox.top + bbox.height) {
-      continue;
-    }
-    const colour = css(threshold.soft ? "--recovering" : "--firing");
-    ctx.strokeStyle = colour;
-    ctx.fillStyle = colour;
-    ctx.setLineDash([5 * devicePixelRatio, 4 * devicePixelRatio]);
-    ctx.beginPath();
-    ctx.moveTo(bbox.left, y);
-    ctx.lineTo(bbox.left + bbox.width, y);
-    ctx.stroke();
-    ctx.textAlign = "right";
-    ctx.textBaseline = "bottom";
-    ctx.fillText(threshold.label, bbox.left + bbox.width - 4 * devicePixelRatio, y - 3 * devicePixelRatio);
-  }
-  ctx.restore();
-}
 
 /** One graph with all series of a counter. Drag zooms, Shift and drag pans, a double click goes back. */
 export function Graph(props: GraphProps) {
@@ -160,7 +44,6 @@ export function Graph(props: GraphProps) {
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const [cursor, setCursor] = useState<number | null>(null);
   const [box, setBox] = useState<{ left: number; width: number } | null>(null);
-  const navigate = useNavigate();
   const latest = useRef(props);
   latest.current = props;
   const drawn: Drawn = { thresholds: props.thresholds ?? [], bands: props.bands ?? [] };
@@ -395,39 +278,7 @@ export function Graph(props: GraphProps) {
         }}
       >
         {isEmpty && <div className="nodata">{props.nothing ?? "No samples in this range."}</div>}
-        {box && (props.marks?.length ?? 0) > 0 && (
-          <div className="marks">
-            {grouped(props.marks ?? [], from, to, box.width).map(({ left, marks }) => {
-              const where = `/runs/${marks
-                .slice(-MARKED_MAX)
-                .map((mark) => mark.run)
-                .join(",")}`;
-              const words = marks
-                .slice(-MARKED_MAX)
-                .map((mark) => mark.title)
-                .join("\n");
-              const worst = marks.find((mark) => mark.tone === "firing") ?? marks.at(-1);
-              return (
-                <a
-                  key={where}
-                  href={where}
-                  className={`tone-${worst?.tone}`}
-                  style={{ left: box.left + left }}
-                  title={words}
-                  aria-label={words}
-                  onClick={(event) => {
-                    if (!event.metaKey && !event.ctrlKey) {
-                      event.preventDefault();
-                      void navigate(where);
-                    }
-                  }}
-                >
-                  {marks.length > 1 && marks.length}
-                </a>
-              );
-            })}
-          </div>
-        )}
+        {box && (props.marks?.length ?? 0) > 0 && <Marks marks={props.marks ?? []} from={from} to={to} box={box} />}
       </div>
       {!isEmpty && (
         <div className={`legend${props.legend === "tall" ? " tall" : ""}`}>

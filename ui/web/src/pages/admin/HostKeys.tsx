@@ -3,8 +3,8 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, must, send } from "../../api/client";
 import { useMay } from "../../api/session";
-import { Confirm } from "../../app/Shell";
 import { sayProblem } from "../../app/toast";
+import { Confirm } from "../../components/Confirm";
 import { Empty, Loaded } from "../../components/parts";
 
 export function HostKeys({ name }: { name: string }) {

@@ -7,8 +7,9 @@ import { type Document, KINDS, type Kind } from "../../api/kinds";
 import { useUnsaved } from "../../api/live";
 import { client } from "../../api/queries";
 import { useMay } from "../../api/session";
-import { Confirm } from "../../app/Shell";
 import { say, sayProblem } from "../../app/toast";
+import { Confirm } from "../../components/Confirm";
+import { Icon } from "../../components/Icon";
 import { Head, Trouble, When } from "../../components/parts";
 import { SchemaForm } from "../../components/SchemaForm";
 import type { Field } from "../../lib/schema";
@@ -17,6 +18,20 @@ import { HostKeys } from "./HostKeys";
 import { writable } from "./ObjectPage";
 import { Versions } from "./Versions";
 import { YamlEditor } from "./YamlEditor";
+
+/** The ways from a node into its JVMs. */
+function JvmLinks({ node, jvms }: { node: string; jvms: string[] }) {
+  return jvms.map((jvm) => (
+    <Button
+      key={jvm}
+      component={Link}
+      to={`/nodes/${encodeURIComponent(node)}/jvms/${encodeURIComponent(jvm)}`}
+      leftSection={<Icon name="jvm" size={14} />}
+    >
+      {jvm}
+    </Button>
+  ));
+}
 
 export function ObjectEditor({
   kind,
@@ -37,6 +52,7 @@ export function ObjectEditor({
 }) {
   const info = KINDS[kind];
   const may = useMay("admin");
+  const mayRun = useMay("operator");
   const navigate = useNavigate();
   const [params, setParams] = useSearchParams();
   const view = params.get("view") ?? (may ? "form" : "yaml");
@@ -62,7 +78,7 @@ export function ObjectEditor({
             "if-match": `"${version}"`,
           })
         : send<Document>("POST", `/api/v1/${info.path}`, body),
-    onSuccess: async (document) => {
+    onSuccess: async (document, sent) => {
       await client.invalidateQueries({ queryKey: [kind] });
       if (kind === "token" && document["token"]) {
         setShown(document);
@@ -71,7 +87,8 @@ export function ObjectEditor({
       say(`${document.name} is saved.`);
       if (saved) {
         const next = writable(document);
-        setValue(kind === "file" ? { ...next, content: value["content"] } : next);
+        // What was typed while it was being saved stays.
+        setValue((now) => (now !== sent ? now : kind === "file" ? { ...next, content: sent["content"] } : next));
         setVersion(document.version);
       } else {
         void navigate(`/admin/${info.path}/${encodeURIComponent(document.name)}`, { replace: true });
@@ -110,6 +127,9 @@ export function ObjectEditor({
                 <Button component={Link} to={`/monitor?node=${encodeURIComponent(name)}`}>
                   Graphs
                 </Button>
+              )}
+              {kind === "node" && mayRun && (
+                <JvmLinks node={name} jvms={(saved["jvms"] as string[] | undefined) ?? []} />
               )}
               {kind === "trigger" && (
                 <Button component={Link} to={`/triggers/${encodeURIComponent(name)}`}>

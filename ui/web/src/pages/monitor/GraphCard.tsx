@@ -1,6 +1,8 @@
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import type { Schemas } from "../../api/client";
-import { type Band, Graph, type Mark, type Threshold } from "../../components/Graph";
+import { Graph } from "../../components/Graph";
+import type { Band, Threshold } from "../../components/graphDrawing";
+import type { Mark } from "../../components/Marks";
 import { Trouble, toneOf, Wait } from "../../components/parts";
 import { absolute, pan, resolve } from "../../lib/range";
 import { causeText, stepText } from "../../lib/runs";
