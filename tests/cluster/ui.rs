@@ -1,15 +1,18 @@
 //! The web UI in a real browser, served by real peers and with real hosts: `ui/web/e2e` says what people do there. This
-//! side sets up what they find, and hands over the peers' process ids, so that one can be killed in mid-page.
+//! side sets up what they find, and hands over the peers' process ids, so that one can be killed in mid-page, and the
+//! programme, so that one can join as the page says.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::first_path::nodes;
 use crate::hosts::Host;
-use crate::plane::Plane;
+use crate::jvms::{Jvm, free_port};
+use crate::plane::{Plane, binary};
 use crate::wait::until;
 
 /// Series of the large graph, and how many samples each has: a day at 10 s.
@@ -17,6 +20,15 @@ const SERIES: usize = 50;
 const SAMPLES: u64 = 8640;
 const EVERY_MS: u64 = 10_000;
 const PUSHED_AT_ONCE: usize = 4000;
+
+/// A JVM that answers on the first host, and one that does not.
+fn jvms(jvm: &Jvm) -> String {
+    let profile = |name: &str, port: u16| {
+        let url = format!("service:jmx:rmi:///jndi/rmi://127.0.0.1:{port}/jmxrmi");
+        format!("---\n{{kind: jvm-profile, name: {name}, url: \"{url}\"}}\n")
+    };
+    profile("shop", jvm.port) + &profile("gone", free_port())
+}
 
 fn fleet(hosts: &[Host]) -> String {
     nodes(hosts)
@@ -26,6 +38,8 @@ fn fleet(hosts: &[Host]) -> String {
 {kind: counter, name: memory, type: ssh, script: "free -m | grep Mem | awk '{print $3}'", interval: 2s, unit: MiB, clusters: [web]}
 ---
 {kind: counter, name: broken, type: ssh, script: "echo '<img src=x onerror=alert(1)> is no number' ; exit 3", interval: 5s, clusters: [web]}
+---
+{kind: counter, name: threads, type: jmx, mbean: "java.lang:type=Threading", attribute: ThreadCount, interval: 1s, unit: threads, clusters: [web]}
 ---
 {kind: counter, name: wave, type: push, interval: 10s, clusters: [web]}
 ---
@@ -79,7 +93,9 @@ async fn people_do_their_work_in_a_browser() {
         host.write("load", "0.4\n");
     }
     let plane = Plane::start(3).await;
-    plane.apply(&fleet(&hosts));
+    let jvm = Jvm::start();
+    plane.apply(&(fleet(&hosts) + &jvms(&jvm)));
+    plane.send(Method::PATCH, "nodes/web00", Some(json!({"jvms": ["shop", "gone"]}))).await.unwrap();
     until("hosts to be watched", Duration::from_secs(60), || async {
         let checks: Value = plane.get("checks?counter=load").await.map_err(|(_, body)| body)?;
         let watched = checks["items"].as_array().into_iter().flatten().filter(|check| check["ok"] == true);
@@ -92,7 +108,7 @@ async fn people_do_their_work_in_a_browser() {
         .iter()
         .map(|peer| json!({"name": peer.name, "api": format!("http://{}", peer.api), "pid": peer.pid()}))
         .collect();
-    let plan = json!({"peers": peers, "token": plane.token});
+    let plan = json!({"peers": peers, "token": plane.token, "binary": binary()});
     let output = tokio::task::spawn_blocking(move || {
         Command::new("npx")
             .args(["playwright", "test"])

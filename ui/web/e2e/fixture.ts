@@ -6,9 +6,11 @@ import { test as base, expect, type Page } from "@playwright/test";
 interface Plan {
   peers: { name: string; api: string; pid: number }[];
   token: string;
+  /** The programme. */
+  binary: string;
 }
 
-export const plan: Plan = JSON.parse(process.env["RSCALER_UI_TEST"] ?? '{"peers":[],"token":""}');
+export const plan: Plan = JSON.parse(process.env["RSCALER_UI_TEST"] ?? '{"peers":[],"token":"","binary":""}');
 export const PASSWORD = "correct horse battery";
 const SHOTS = process.env["RSCALER_UI_SHOTS"] ?? "node_modules/.e2e-shots";
 

@@ -1,5 +1,6 @@
 import { QueryClient, queryOptions } from "@tanstack/react-query";
 import { type Range, resolve, stepFor } from "../lib/range";
+import type { Schema } from "../lib/schema";
 import { apiSpan } from "../lib/time";
 import { ApiError, all, api, must, type Schemas, send } from "./client";
 import { type Document, KINDS, type Kind, type Objects } from "./kinds";
@@ -200,3 +201,10 @@ export function samples(wanted: SamplesWanted, refresh: number | false) {
     placeholderData: (previous) => previous,
   });
 }
+
+/** How the API describes itself; forms are made of it. */
+export const description = queryOptions({
+  queryKey: ["openapi"],
+  queryFn: () => send<{ components: { schemas: Record<string, Schema> } }>("GET", "/api/openapi.json"),
+  staleTime: Number.POSITIVE_INFINITY,
+});

@@ -82,6 +82,7 @@ const monitor = () => import("../pages/monitor");
 const triggers = () => import("../pages/triggers");
 const control = () => import("../pages/control");
 const admin = () => import("../pages/admin");
+const jmx = () => import("../pages/jmx");
 
 const router = createBrowserRouter([
   {
@@ -101,6 +102,7 @@ const router = createBrowserRouter([
           { path: "runs/:ids", element: page(control, (m) => m.RunPage) },
           { path: "tasks", element: page(control, (m) => m.Tasks) },
           { path: "tasks/:id", element: page(control, (m) => m.TaskPage) },
+          { path: "nodes/:node/jvms/:jvm", element: page(jmx, (m) => m.JvmPage) },
           { path: "events", element: page(admin, (m) => m.Events) },
           { path: "peers", element: page(admin, (m) => m.Peers) },
           { path: "admin", element: page(admin, (m) => m.Admin) },

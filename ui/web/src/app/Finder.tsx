@@ -46,6 +46,14 @@ function useThings(enabled: boolean): Findable[] {
         what: "node",
         more: `${one.cluster} ${one.hostname}`,
       })),
+      ...(mayRun ? (nodes ?? []) : []).flatMap((one) =>
+        (one.jvms ?? []).map((jvm) => ({
+          to: `/nodes/${name(one.name)}/jvms/${name(jvm)}`,
+          text: `${one.name} / ${jvm}`,
+          what: "JVM",
+          more: "MBeans",
+        })),
+      ),
       ...(counters ?? []).map((one) => ({
         to: `/monitor?cluster=${name(one.clusters[0] === "*" ? "" : (one.clusters[0] ?? ""))}&counter=${name(one.name)}`,
         text: one.name,

@@ -4,7 +4,8 @@ type Run = Schemas["Run"];
 
 /** What a run does, in a few words. */
 export function stepText(run: Run): string {
-  const names = run.steps.map((step) => step.action ?? (step.type === "command" ? "a command" : step.type));
+  const words: Record<string, string> = { command: "a command", "jmx-invoke": "an operation" };
+  const names = run.steps.map((step) => step.action ?? words[step.type] ?? step.type);
   return names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
 }
 

@@ -236,7 +236,7 @@ export function refersTo(name: string): string | null {
 
 /** `ssh_profile` as people read it. */
 export function title(name: string): string {
-  const words: Record<string, string> = { ssh: "SSH", jvms: "JVMs", url: "URL", env: "environment" };
+  const words: Record<string, string> = { ssh: "SSH", jvms: "JVMs", url: "URL", env: "environment", mbean: "MBean" };
   const text = name
     .split("_")
     .map((word) => words[word] ?? word)

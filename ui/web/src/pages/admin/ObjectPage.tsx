@@ -1,17 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
-import { useParams, useSearchParams } from "react-router";
-import { ApiError, send } from "../../api/client";
+import { useLocation, useParams, useSearchParams } from "react-router";
+import { ApiError } from "../../api/client";
 import { type Document, KINDS, kindOfPath } from "../../api/kinds";
-import { object } from "../../api/queries";
+import { description, object } from "../../api/queries";
 import { Empty, Head, Trouble, Wait } from "../../components/parts";
-import { blank, fieldsOf, type Schema } from "../../lib/schema";
+import { blank, fieldsOf } from "../../lib/schema";
 import { ObjectEditor } from "./ObjectEditor";
-
-export const description = {
-  queryKey: ["openapi"],
-  queryFn: () => send<{ components: { schemas: Record<string, Schema> } }>("GET", "/api/openapi.json"),
-  staleTime: Number.POSITIVE_INFINITY,
-};
 
 const META = new Set(["version", "created", "updated", "kind", "bytes", "sha256"]);
 
@@ -26,6 +20,8 @@ export function ObjectPage() {
   const isNew = name === "+new";
   const [params] = useSearchParams();
   const copyOf = params.get("copy");
+  // What another page has filled in already.
+  const given = (useLocation().state as { start?: Record<string, unknown> } | null)?.start;
   const wanted = isNew ? copyOf : name;
   const query = useQuery({ ...object(kind ?? "cluster", wanted ?? ""), enabled: kind !== null && wanted !== null });
   const schema = useQuery(description);
@@ -55,7 +51,7 @@ export function ObjectPage() {
   }
   const all = schema.data.components.schemas;
   const fields = fieldsOf(all[info.schema] ?? {}, all);
-  const start = query.data ? writable(query.data) : blank(fields);
+  const start = query.data ? writable(query.data) : { ...blank(fields), ...given };
   if (isNew && copyOf) {
     delete start["name"];
   }

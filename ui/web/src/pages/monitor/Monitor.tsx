@@ -42,7 +42,9 @@ export function Monitor() {
     );
   }
   const own = nodes.data.filter((one) => one.cluster === cluster);
-  const here = counters.data.filter((one) => one.clusters.includes(cluster) || one.clusters.includes("*"));
+  const here = counters.data.filter(
+    (one) => (one.clusters.includes(cluster) || one.clusters.includes("*")) && (!jvm || one.type !== "ssh"),
+  );
   const shown = here.filter((one) => one.name.toLowerCase().includes(filter.toLowerCase()));
   const counter = here.find((one) => one.name === focus);
   const ownNames = new Set(own.map((one) => one.name));
@@ -58,7 +60,7 @@ export function Monitor() {
     runs: recent.filter((run) => Date.parse(run.created) >= from && (!run.node || ownNames.has(run.node))),
     change,
   };
-  const jvms = own.find((one) => one.name === node)?.jvms ?? [];
+  const jvms = [...new Set(own.filter((one) => !node || one.name === node).flatMap((one) => one.jvms ?? []))].sort();
   const place = `cluster=${encodeURIComponent(cluster)}`;
   const crumbs = [
     { to: `/monitor?${place}`, text: cluster || "Monitoring" },
@@ -91,7 +93,7 @@ export function Monitor() {
           placeholder="All nodes"
           data={own.map((one) => one.name)}
           value={node}
-          onChange={(value) => change({ node: value, jvm: null })}
+          onChange={(value) => change({ node: value })}
         />
         {jvms.length > 0 && (
           <Select
@@ -104,6 +106,15 @@ export function Monitor() {
             value={jvm}
             onChange={(value) => change({ jvm: value })}
           />
+        )}
+        {mayRun && node && jvm && jvms.includes(jvm) && (
+          <Button
+            component={Link}
+            to={`/nodes/${encodeURIComponent(node)}/jvms/${encodeURIComponent(jvm)}`}
+            leftSection={<Icon name="jvm" size={14} />}
+          >
+            MBeans
+          </Button>
         )}
         {counter ? (
           <Button onClick={() => change({ counter: null })} leftSection={<Icon name="left" size={14} />}>

@@ -25,8 +25,9 @@ export function useGraph(counter: Schemas["Counter"], context: Context, enabled:
   });
   const data = useDeferredValue(query.data);
   const shown = useMemo(() => {
-    const series = data?.series ?? [];
-    const sorted = [...series].sort((a, b) => seriesKey(a).localeCompare(seriesKey(b), "en", { numeric: true }));
+    // A JVM's name is its profile's: several nodes may have one, and the API narrows to the JVMs of one node only.
+    const series = (data?.series ?? []).filter((one) => !context.jvm || one.jvm === context.jvm);
+    const sorted = series.sort((a, b) => seriesKey(a).localeCompare(seriesKey(b), "en", { numeric: true }));
     const labels = seriesLabels(sorted);
     const lines = sorted.map((one, index) => ({
       key: seriesKey(one),
@@ -34,6 +35,6 @@ export function useGraph(counter: Schemas["Counter"], context: Context, enabled:
       points: one.points as unknown as Point[],
     }));
     return { labels, lines, aligned: align(lines, data?.step ?? every) };
-  }, [data, every]);
+  }, [data, every, context.jvm]);
   return { query, shown, every };
 }

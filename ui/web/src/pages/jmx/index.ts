@@ -1,0 +1,2 @@
+/** What JVMs offer. */
+export { JvmPage } from "./JvmPage";
