@@ -367,23 +367,3 @@ test("every page at 360 pixels", async ({ page }) => {
   await logIn(page, "ada");
   await look(page, "light", true, ["target-size", "scrollable-region-focusable", "color-contrast"]);
 });
-
-test("when its peer is killed the page goes on at another, and nobody is logged out", async ({ page, complaints }) => {
-  await logIn(page, "otto", 0, "/monitor?cluster=web&counter=load&from=-5m");
-  await expect(page.locator(".legend button")).toHaveCount(3);
-  await expect(page.getByText(/live · 3\/3/)).toBeVisible();
-  process.kill(plan.peers[0]?.pid ?? 0, "SIGKILL");
-  const began = Date.now();
-  await expect(page.getByRole("alert")).toContainText("p1 does not answer");
-  const told = Date.now() - began;
-  await expect.poll(() => new URL(page.url()).origin, { timeout: 30_000 }).not.toBe(peer(0));
-  await expect(page.getByRole("heading", { name: "load", exact: true })).toBeVisible();
-  expect(page.url()).toContain("/monitor?cluster=web&counter=load&from=-5m");
-  await expect(page.locator(".legend button")).toHaveCount(3);
-  process.stdout.write(
-    `the peer's death was told after ${told} ms, and the page went on after ${Date.now() - began} ms\n`,
-  );
-  await expect(page.getByRole("button", { name: /otto/ })).toBeVisible();
-  complaints.splice(0);
-  await shot(page, "failed-over");
-});
