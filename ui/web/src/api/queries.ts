@@ -152,11 +152,24 @@ const fitting = new Map<string, number>();
 /** Fewer points than this are no graph. */
 const POINTS_MIN = 50;
 
+/** Points that one answer of the API may have. */
+const ANSWER_POINTS_MAX = 250_000;
+
+/** How many points each series may have where every node of the cluster has one: those with instances have more. */
+function likelyFitting({ node, cluster, across }: SamplesWanted): number {
+  if (node || across) {
+    return POINTS_MAX;
+  }
+  const nodes = client.getQueryData(objects("node").queryKey) ?? [];
+  const series = nodes.filter((one) => one.cluster === cluster).length;
+  return Math.max(POINTS_MIN, Math.min(POINTS_MAX, Math.floor(ANSWER_POINTS_MAX / Math.max(1, series + 1))));
+}
+
 /** Samples in about as many points as a graph can show; in fewer, where there are more series than one answer takes. */
 export async function readSamples(wanted: SamplesWanted, signal?: AbortSignal): Promise<Samples> {
   const { from, to } = resolve(wanted.range, Date.now());
   const place = `${wanted.counter}/${wanted.cluster}/${wanted.node}`;
-  for (let points = Math.min(wanted.points ?? POINTS_MAX, fitting.get(place) ?? POINTS_MAX); ; ) {
+  for (let points = Math.min(wanted.points ?? POINTS_MAX, fitting.get(place) ?? likelyFitting(wanted)); ; ) {
     try {
       return await readOnce(wanted, from, to, points, signal);
     } catch (error) {
