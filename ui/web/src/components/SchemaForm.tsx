@@ -16,7 +16,7 @@ import type { Kind } from "../api/kinds";
 import { objects } from "../api/queries";
 import { usePrefs } from "../app/prefs";
 import { type Path, toPointer, valueAt, withValue } from "../lib/pointer";
-import { blank, type Field, refersTo, title } from "../lib/schema";
+import { blank, type Field, isOffered, refersTo, title } from "../lib/schema";
 import { inputMoment, inputText } from "../lib/time";
 import { Icon } from "./Icon";
 
@@ -372,7 +372,7 @@ function isShort(field: Field): boolean {
 /** A form for an object of any kind, as the API describes it. Short fields stand side by side. */
 export function SchemaForm({ fields, state }: { fields: Field[]; state: FormState }) {
   const groups: Field[][] = [];
-  for (const field of fields.filter((one) => !state.fixed?.has(one.name))) {
+  for (const field of fields.filter((one) => !state.fixed?.has(one.name) && isOffered(one, state.value))) {
     const last = groups.at(-1);
     if (last?.[0] && isShort(last[0]) && isShort(field)) {
       last.push(field);

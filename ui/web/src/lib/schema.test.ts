@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { KINDS } from "../api/kinds";
-import { blank, type Field, fieldsOf, type Schema, title } from "./schema";
+import { blank, type Field, fieldsOf, isOffered, type Schema, title } from "./schema";
 
 const all = JSON.parse(readFileSync("openapi.json", "utf8")).components.schemas as Record<string, Schema>;
 const fields = (name: string) => fieldsOf(all[name] as Schema, all);
@@ -33,4 +33,17 @@ it("knows texts that may live elsewhere, words, spans, lists and maps", () => {
 it("begins a new object with what it needs", () => {
   expect(blank(fields("Trigger"))).toMatchObject({ when: [{ op: ">" }], steps: [{}] });
   expect(title("ssh_profile")).toBe("SSH profile");
+});
+
+it("offers the fields of an object's type, and those that it has", () => {
+  const offered = (object: Record<string, unknown>) =>
+    fields("Counter")
+      .filter((field) => isOffered(field, object))
+      .map((field) => field.name);
+  expect(offered({ type: "ssh" })).toContain("script");
+  expect(offered({ type: "ssh" })).not.toContain("mbean");
+  expect(offered({ type: "push" })).not.toContain("script");
+  expect(offered({ type: "push", script: "true" })).toContain("script");
+  expect(offered({ type: "jmx" })).toEqual(expect.arrayContaining(["mbean", "attribute", "key", "rate", "interval"]));
+  expect(one(fields("Counter"), "attribute")?.description).toBe("The attribute's name.");
 });

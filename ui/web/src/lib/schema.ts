@@ -31,6 +31,8 @@ interface Base {
   default?: unknown;
   example?: string;
   writeOnly: boolean;
+  /** The type of object that alone has it. */
+  only?: string;
 }
 
 export type Field = Base &
@@ -94,9 +96,14 @@ function example(schema: Schema): string | undefined {
 export function fieldOf(name: string, given: Schema, all: Schemas, required = false, depth = 0): Field {
   const schema = resolve(given, all);
   const shown = example(schema);
+  // The API says of some fields that they are those of one type: "`jmx` only: the attribute's name."
+  const own = /^`([a-z-]+)` only: (.)/.exec(schema.description ?? "");
   const base: Base = {
     name,
-    description: schema.description ?? "",
+    description: own
+      ? `${own[2]?.toUpperCase()}${schema.description?.slice(own[0].length)}`
+      : (schema.description ?? ""),
+    ...(own?.[1] ? { only: own[1] } : {}),
     required,
     optional: !required,
     writeOnly: schema.writeOnly ?? false,
@@ -178,9 +185,13 @@ const FIRST = [
     "user",
     "role",
     "script",
+    "jvm",
     "mbean",
     "attribute",
     "key",
+    "operation",
+    "signature",
+    "args",
     "parse",
     "clusters",
   ],
@@ -217,6 +228,11 @@ export function fieldsOf(schema: Schema, all: Schemas, depth = 0): Field[] {
     .sort((a, b) => rank(a) - rank(b));
 }
 
+/** Whether an object has the field: those of another type are not offered, unless they are given already. */
+export function isOffered(field: Field, object: Record<string, unknown>): boolean {
+  return field.only === undefined || field.only === object["type"] || object[field.name] !== undefined;
+}
+
 /** Which kind of object a field names, so that those there are can be offered. */
 export function refersTo(name: string): string | null {
   const kinds: Record<string, string> = {
@@ -225,6 +241,7 @@ export function refersTo(name: string): string | null {
     node: "node",
     jump: "node",
     ssh_profile: "ssh-profile",
+    jvm: "jvm-profile",
     jvms: "jvm-profile",
     counter: "counter",
     action: "action",
@@ -236,7 +253,14 @@ export function refersTo(name: string): string | null {
 
 /** `ssh_profile` as people read it. */
 export function title(name: string): string {
-  const words: Record<string, string> = { ssh: "SSH", jvms: "JVMs", url: "URL", env: "environment", mbean: "MBean" };
+  const words: Record<string, string> = {
+    ssh: "SSH",
+    jvm: "JVM",
+    jvms: "JVMs",
+    url: "URL",
+    env: "environment",
+    mbean: "MBean",
+  };
   const text = name
     .split("_")
     .map((word) => words[word] ?? word)
