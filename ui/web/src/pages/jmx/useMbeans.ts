@@ -86,7 +86,10 @@ async function readTree(place: Place, signal?: AbortSignal): Promise<Tree> {
     }
     const domain = domains.get(last.domain);
     if (domain) {
-      cut.push(measure(domain, page.next));
+      const measured = measure(domain, page.next);
+      // Waited for at the end; what fails before that ends all of it.
+      measured.catch(() => {});
+      cut.push(measured);
     }
     cursor = `${last.domain}:\uffff`;
   }
