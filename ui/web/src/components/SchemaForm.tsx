@@ -201,7 +201,7 @@ function List(part: Part) {
   return (
     <fieldset className="field-group" data-pointer={toPointer(path)}>
       <legend>{title(field.name)}</legend>
-      {field.description && <p className="hint">{field.description}</p>}
+      {field.description && <p className="hint">{field.description.replaceAll("`", "")}</p>}
       {items.map((_, index) => (
         // biome-ignore lint/suspicious/noArrayIndexKey: they have no other name
         <div key={index} className="row" style={{ alignItems: "flex-start", flexWrap: "nowrap" }}>

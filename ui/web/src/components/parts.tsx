@@ -159,7 +159,8 @@ export function Badge({ state, text, bare }: { state: string; text?: ReactNode; 
 /** A moment: how long ago it is, or as a clock shows it; the whole truth as its title. */
 export function When({ at, as = "ago" }: { at: string | number | null | undefined; as?: "ago" | "moment" | "clock" }) {
   const { zone } = usePrefs();
-  const now = useNow(as === "ago" ? 5000 : 3_600_000);
+  // What came since it was told last is not ahead of now.
+  const now = Math.max(useNow(as === "ago" ? 5000 : 3_600_000), Date.now());
   if (at === null || at === undefined) {
     return <span className="quiet">–</span>;
   }
