@@ -125,9 +125,8 @@ fn values(texts: Vec<Text>) -> Vec<Value> {
 
 fn refuse(given: impl Iterator<Item = (&'static str, bool)>, why: &str) -> Result<(), Problem> {
     let errors: Vec<FieldError> = given
-        .filter_map(|(field, is_given)| {
-            is_given.then(|| FieldError::new(field, format!("this goes with `command`; {why}")))
-        })
+        .filter(|(_, is_given)| *is_given)
+        .map(|(field, _)| FieldError::new(field, format!("this goes with `command`; {why}")))
         .collect();
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(errors)) }
 }
