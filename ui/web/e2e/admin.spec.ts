@@ -202,6 +202,8 @@ test("a peer joins as the page says, votes, leads, steps back and is removed", a
     const row = page.getByRole("table", { name: "Peers" }).locator("tr", { hasText: "p4" });
     await expect(row).toContainText("learner", { timeout: 60_000 });
     const act = async (what: string, who = "p4") => {
+      // The menu of the one before fades out.
+      await expect(page.getByRole("menu")).toHaveCount(0);
       await page.getByRole("button", { name: `Do something with ${who}` }).click();
       await page.getByRole("menuitem", { name: what }).click();
     };
