@@ -26,7 +26,7 @@ export const test = base.extend<{ complaints: string[] }>({
       page.on("pageerror", (error) => complaints.push(`exception: ${error.message}`));
       page.on("console", (message) => {
         if (message.type() === "error" || message.type() === "warning") {
-          complaints.push(`${message.type()}: ${message.text()} (${page.url()})`);
+          complaints.push(`${message.type()}: ${message.text()} (${message.location().url}, on ${page.url()})`);
         }
       });
       await use(complaints);
