@@ -41,6 +41,7 @@ export function ObjectEditor({
   saved,
   crumbs,
   title,
+  onDelete,
 }: {
   kind: Kind;
   name: string;
@@ -49,6 +50,8 @@ export function ObjectEditor({
   saved: Document | undefined;
   crumbs: { to: string; text: string }[];
   title: string;
+  /** Is called before the object is deleted, and again when that failed. */
+  onDelete: (is: boolean) => void;
 }) {
   const info = KINDS[kind];
   const may = useMay("admin");
@@ -102,7 +105,9 @@ export function ObjectEditor({
   const loose = error && !(error.fields.length > 0 && error.fields.every((field) => placed(field.pointer)));
   const setView = (next: string) => setParams(next === "form" ? {} : { view: next }, { replace: true });
   const remove = async () => {
+    onDelete(true);
     try {
+      await client.cancelQueries({ queryKey: [kind, "one", name] });
       await send(
         "DELETE",
         `/api/v1/${info.path}/${encodeURIComponent(name)}`,
@@ -112,6 +117,7 @@ export function ObjectEditor({
       say(`${name} is deleted.`);
       void navigate(`/admin/${info.path}`);
     } catch (problem) {
+      onDelete(false);
       sayProblem(problem);
     }
   };

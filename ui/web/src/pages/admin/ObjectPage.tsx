@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { useLocation, useParams, useSearchParams } from "react-router";
 import { ApiError } from "../../api/client";
 import { type Document, KINDS, kindOfPath } from "../../api/kinds";
@@ -23,7 +24,10 @@ export function ObjectPage() {
   // What another page has filled in already.
   const given = (useLocation().state as { start?: Record<string, unknown> } | null)?.start;
   const wanted = isNew ? copyOf : name;
-  const query = useQuery({ ...object(kind ?? "cluster", wanted ?? ""), enabled: kind !== null && wanted !== null });
+  // What is being deleted is not read again, though it is told that it has changed.
+  const [deleted, setDeleted] = useState<string | null>(null);
+  const enabled = kind !== null && wanted !== null && (isNew || deleted !== name);
+  const query = useQuery({ ...object(kind ?? "cluster", wanted ?? ""), enabled });
   const schema = useQuery(description);
   if (!kind) {
     return <Empty title="There is no such kind." />;
@@ -65,6 +69,7 @@ export function ObjectPage() {
       saved={isNew ? undefined : query.data}
       crumbs={crumbs}
       title={title}
+      onDelete={(is) => setDeleted(is ? name : null)}
     />
   );
 }
