@@ -198,9 +198,9 @@ impl Handle {
         self.replica.applied()
     }
 
-    /// See [`Replica::unstored_bytes`].
-    pub fn unstored_bytes(&self) -> u64 {
-        self.replica.unstored_bytes()
+    /// See [`Replica::is_storage_behind`].
+    pub fn is_storage_behind(&self) -> bool {
+        self.replica.is_storage_behind()
     }
 
     /// What is changed from now on.

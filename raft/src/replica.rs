@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -30,8 +30,7 @@ pub struct Replica {
     committed: broadcast::Sender<Committed>,
     /// Those of them that may change what peers have to do.
     work: broadcast::Sender<Committed>,
-    /// Bytes of the log that are applied and not yet stored in a checkpoint.
-    unstored_bytes: AtomicU64,
+    storage_behind: AtomicBool,
 }
 
 impl Replica {
@@ -42,7 +41,7 @@ impl Replica {
             applied: watch::Sender::new(index),
             committed: broadcast::Sender::new(NOTICES_BEHIND_MAX),
             work: broadcast::Sender::new(NOTICES_BEHIND_MAX),
-            unstored_bytes: AtomicU64::new(0),
+            storage_behind: AtomicBool::new(false),
         })
     }
 
@@ -96,13 +95,13 @@ impl Replica {
         work(&mut self.state.write())
     }
 
-    /// How far the storage is behind: bytes of the log that are applied here and in no checkpoint yet.
-    pub fn unstored_bytes(&self) -> u64 {
-        self.unstored_bytes.load(Ordering::Relaxed)
+    /// Whether so much is applied here that no checkpoint holds yet that bulk should wait, lest everything has to.
+    pub fn is_storage_behind(&self) -> bool {
+        self.storage_behind.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_unstored_bytes(&self, bytes: u64) {
-        self.unstored_bytes.store(bytes, Ordering::Relaxed);
+    pub(crate) fn set_storage_behind(&self, is: bool) {
+        self.storage_behind.store(is, Ordering::Relaxed);
     }
 
     /// The index of the last applied entry.

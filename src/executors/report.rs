@@ -23,10 +23,8 @@ const BYTES_MAX: usize = 512 << 10;
 /// How long one try takes at most; the next one has the same request id.
 const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// Output waits while this peer's storage is further behind the log than this, in bytes, so that everything else finds the log
-/// free: a peer checkpoints at 16 MiB and stops to apply at 48.
-const UNSTORED_BYTES_MAX: u64 = 24 << 20;
-/// The longest that it waits: a storage that does not move for so long stops its peer.
+/// The longest that output waits for this peer's storage to catch up, so that everything else finds the log free. A storage
+/// that does not move for so long stops its peer.
 const STORAGE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of a report.
@@ -127,7 +125,7 @@ impl ReportLoop {
 
     async fn wait_for_storage(&self) {
         let until = Instant::now() + STORAGE_PATIENCE;
-        while self.handle.unstored_bytes() > UNSTORED_BYTES_MAX && Instant::now() < until {
+        while self.handle.is_storage_behind() && Instant::now() < until {
             sleep(RETRY_PAUSE).await;
         }
     }

@@ -270,7 +270,7 @@ impl Core {
             }
             let last = progress.applied.position.map_or(0, |position| position.index);
             self.apply_run(&mut run, last, &mut replies);
-            self.replica.set_unstored_bytes(progress.since_checkpoint.bytes);
+            self.replica.set_storage_behind(self.config.is_storage_behind(&progress.since_checkpoint));
             if self.config.is_checkpoint_due_by_size(&progress.since_checkpoint) {
                 self.wake.notify_one();
             }
@@ -298,7 +298,7 @@ impl Core {
     fn take_changes(&self) -> Changes {
         let mut progress = self.progress.lock();
         let log_bytes = std::mem::take(&mut progress.since_checkpoint).bytes;
-        self.replica.set_unstored_bytes(0);
+        self.replica.set_storage_behind(false);
         self.taken.notify_one();
         let drain = self.replica.with_state_mut(State::drain);
         Changes { drain, applied: progress.applied.clone(), log_bytes }
@@ -307,7 +307,7 @@ impl Core {
     /// Waits while more was applied than a checkpoint should hold. What is not stored yet is in memory, and is written all at once:
     /// where the storage is slower than the log, the log waits on the disk, where it is safe already.
     async fn wait_for_storage(&self) -> io::Result<()> {
-        while self.progress.lock().since_checkpoint.bytes >= self.config.unstored_bytes_max() {
+        while self.config.must_wait_for_storage(&self.progress.lock().since_checkpoint) {
             self.wake.notify_one();
             tokio::select! {
                 () = self.taken.notified() => {}

@@ -66,9 +66,15 @@ impl UpkeepConfig {
         since.bytes >= self.checkpoint_bytes
     }
 
-    /// Where this much was applied that is in no checkpoint, nothing more is until the storage has caught up.
-    pub(super) fn unstored_bytes_max(&self) -> u64 {
-        self.checkpoint_bytes * 3
+    /// So much is in no checkpoint that what can wait should: well before [`UpkeepConfig::must_wait_for_storage`], which
+    /// holds up everything.
+    pub(super) fn is_storage_behind(&self, since: &Since) -> bool {
+        since.bytes >= self.checkpoint_bytes + self.checkpoint_bytes / 2
+    }
+
+    /// So much is in no checkpoint that nothing more is applied until the storage has caught up.
+    pub(super) fn must_wait_for_storage(&self, since: &Since) -> bool {
+        since.bytes >= self.checkpoint_bytes * 3
     }
 
     fn is_checkpoint_due(&self, since: &Since, elapsed: Duration) -> bool {
