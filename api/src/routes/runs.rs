@@ -202,7 +202,7 @@ async fn list_tasks(request: Request) -> Answer {
 /// A task with the name of its action.
 pub(crate) fn show(state: &State, task: &model::Task) -> Task {
     let step = state.run(task.run).and_then(|run| run.steps.get(task.step as usize));
-    Task::new(task, step.and_then(|step| step.action.clone()))
+    Task::new(task, step)
 }
 
 pub(crate) fn find_task(request: &Request, id: TaskId) -> Result<Task, Problem> {

@@ -19,6 +19,9 @@ pub struct Task {
     /// The action's name; absent for a command given with the request.
     #[schema(value_type = Option<String>)]
     pub action: Option<Name>,
+    /// What it does: `command`.
+    #[serde(rename = "type")]
+    pub kind: String,
     /// The node it acts on, if any.
     #[schema(value_type = Option<String>)]
     pub node: Option<Name>,
@@ -189,8 +192,8 @@ impl From<model::OutputTotals> for TaskOutput {
 }
 
 impl Task {
-    /// Shows a task of the step that `action` names.
-    pub fn new(task: &model::Task, action: Option<Name>) -> Task {
+    /// Shows a task of `step`.
+    pub fn new(task: &model::Task, step: Option<&model::RunStep>) -> Task {
         let attempt = |attempt: &model::Attempt| Attempt {
             attempt: attempt.attempt,
             peer: attempt.peer.0,
@@ -205,7 +208,8 @@ impl Task {
             id: task.id.0,
             run: task.run.0,
             step: task.step,
-            action,
+            action: step.and_then(|step| step.action.clone()),
+            kind: step.map_or("", |step| step.plan.kind.as_str()).to_string(),
             node: task.node.clone(),
             state: task.state.into(),
             peer: peer.or_else(|| task.history.last().map(|last| last.peer)).map(|peer| peer.0),
