@@ -1,6 +1,6 @@
 import { lazy, Suspense } from "react";
+import { SchemaForm } from "../../components/form/SchemaForm";
 import { Wait } from "../../components/parts";
-import { SchemaForm } from "../../components/SchemaForm";
 import type { Field } from "../../lib/schema";
 
 export const Editor = lazy(() => import("../../components/Editor"));

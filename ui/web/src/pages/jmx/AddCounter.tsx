@@ -4,8 +4,8 @@ import { useMemo, useState } from "react";
 import { ApiError, send } from "../../api/client";
 import { client, description } from "../../api/queries";
 import { say } from "../../app/toast";
+import { SchemaForm } from "../../components/form/SchemaForm";
 import { Loaded, Trouble } from "../../components/parts";
-import { SchemaForm } from "../../components/SchemaForm";
 import { counterName, guessedUnit, kindred, type Row } from "../../lib/mbeans";
 import { fieldsOf } from "../../lib/schema";
 
