@@ -50,6 +50,7 @@ export function Graph(props: GraphProps) {
   const drawnNow = useRef(drawn);
   drawnNow.current = drawn;
   const names = labels.join("\u0001");
+  const isMarked = (props.marks?.length ?? 0) > 0;
 
   // Beside the plot, which may be made anew in the middle of a drag.
   const panning = useRef<number | null>(null);
@@ -83,7 +84,7 @@ export function Graph(props: GraphProps) {
       width: target.clientWidth,
       height,
       ms: 1e-3,
-      padding: [10, 6, 0, 0],
+      padding: [isMarked ? 22 : 10, 6, 0, 0],
       legend: { show: false },
       focus: { alpha: 0.35 },
       cursor: {
@@ -144,7 +145,8 @@ export function Graph(props: GraphProps) {
           size: (_self, values) => Math.max(34, Math.max(0, ...(values ?? []).map((text) => text.length)) * 6.4 + 10),
           gap: 5,
           space: 36,
-          values: (_self, splits) => splits.map((value) => valueText(value, unit)),
+          // Without samples there is nothing that the levels could be of.
+          values: (self, splits) => splits.map((value) => (self.data[0].length > 0 ? valueText(value, unit) : "")),
         },
       ],
       series: [
@@ -198,14 +200,14 @@ export function Graph(props: GraphProps) {
       made.destroy();
       plot.current = null;
     };
-  }, [names, unit, height, zone, colorScheme, group]);
+  }, [names, unit, height, zone, colorScheme, group, isMarked]);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new plot needs its data, too
   useEffect(() => {
     // How long it takes is there to be seen in the browser's own tools, and is tested.
     began.current = performance.now();
     plot.current?.setData([data.times, ...data.values] as uPlot.AlignedData);
-  }, [data, from, to, names, unit, height, zone, colorScheme, group]);
+  }, [data, from, to, names, unit, height, zone, colorScheme, group, isMarked]);
 
   const over = JSON.stringify(drawn);
   // biome-ignore lint/correctness/useExhaustiveDependencies: drawn anew when what is drawn over it changes
@@ -226,7 +228,7 @@ export function Graph(props: GraphProps) {
         });
       });
     }
-  }, [hidden, names, colorScheme, zone]);
+  }, [hidden, names, colorScheme, zone, isMarked]);
 
   const isolate = (label: string, more: boolean) => {
     setHidden((before) => {
@@ -278,7 +280,7 @@ export function Graph(props: GraphProps) {
         }}
       >
         {isEmpty && <div className="nodata">{props.nothing ?? "No samples in this range."}</div>}
-        {box && (props.marks?.length ?? 0) > 0 && <Marks marks={props.marks ?? []} from={from} to={to} box={box} />}
+        {box && isMarked && <Marks marks={props.marks ?? []} from={from} to={to} box={box} />}
       </div>
       {!isEmpty && (
         <div className={`legend${props.legend === "tall" ? " tall" : ""}`}>

@@ -29,13 +29,8 @@ export function axisTime(zone: Zone, span: number) {
       const short = span > 600 ? clock.slice(0, 5) : clock;
       const before = splits[index - 1];
       const dayOf = (moment: number) => momentText(moment, zone).split(" ").slice(0, 2).join(" ");
-      if (
-        span > 20 * 3600 &&
-        (clock.startsWith("00:00") || before === undefined || dayOf(before * 1000) !== dayOf(ms))
-      ) {
-        return clock.startsWith("00:00") || span > 4 * 86_400 ? dayOf(ms) : `${dayOf(ms)}\n${short}`;
-      }
-      return short;
+      const isNewDay = before === undefined ? span > 4 * 86_400 : dayOf(before * 1000) !== dayOf(ms);
+      return span > 20 * 3600 && (isNewDay || clock.startsWith("00:00")) ? dayOf(ms) : short;
     });
 }
 

@@ -82,10 +82,12 @@ export function Trouble({ error, again }: { error: unknown; again?: () => void }
   const problem = error instanceof ApiError ? error : null;
   return (
     <div className="problem" role="alert">
-      <p>{error instanceof Error ? error.message : String(error)}</p>
+      <p>
+        <Words text={error instanceof Error ? error.message : String(error)} />
+      </p>
       {problem?.fields.map((field) => (
         <p key={field.pointer + field.detail} className="small">
-          <code>{field.pointer}</code> {field.detail}
+          <code>{field.pointer}</code> <Words text={field.detail} />
         </p>
       ))}
       <p className="quiet small">

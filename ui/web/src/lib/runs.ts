@@ -2,10 +2,16 @@ import type { Schemas } from "../api/client";
 
 type Run = Schemas["Run"];
 
+const WORDS: Record<string, string> = { command: "a command", "jmx-invoke": "an operation" };
+
+/** What a step does, or a task of it: its action, or what was given with the run. */
+export function doneText({ action, type }: { action?: string | null; type: string }): string {
+  return action ?? WORDS[type] ?? type;
+}
+
 /** What a run does, in a few words. */
 export function stepText(run: Run): string {
-  const words: Record<string, string> = { command: "a command", "jmx-invoke": "an operation" };
-  const names = run.steps.map((step) => step.action ?? words[step.type] ?? step.type);
+  const names = run.steps.map(doneText);
   return names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
 }
 

@@ -69,7 +69,8 @@ export function NewRun() {
     failures: "",
   });
   const set = (change: Partial<Wanted>) => setWanted({ ...wanted, ...change });
-  const cluster = wanted.cluster || clusters[0]?.name || "";
+  const first = clusters.find((one) => nodes.some((node) => node.cluster === one.name)) ?? clusters[0];
+  const cluster = wanted.cluster || first?.name || "";
   const begin = useMutation({
     mutationFn: async () => {
       const body = bodyOf(wanted) as Schemas["RunRequest"];

@@ -9,7 +9,7 @@ import { say, sayProblem } from "../../app/toast";
 import { Icon } from "../../components/Icon";
 import { Table } from "../../components/Lists";
 import { Badge, Empty, Head, Meter, Section, Trouble, Wait, When } from "../../components/parts";
-import { causeText, hasEnded, stepText, tasksOf } from "../../lib/runs";
+import { causeText, doneText, hasEnded, stepText, tasksOf } from "../../lib/runs";
 import { plural } from "../../lib/value";
 import type { Run } from "./Runs";
 import { type Task, TaskTerminal } from "./TaskTerminal";
@@ -196,7 +196,7 @@ function Steps({ found }: { found: Run[] }) {
             <>
               {found.length > 1 && <span className="quiet num">#{run.id} </span>}
               {run.steps.length > 1 && <span className="quiet num">{index + 1}. </span>}
-              {step.action ?? "a command"}
+              {doneText(step)}
             </>
           ),
         },

@@ -3,6 +3,7 @@ import { Link, useParams } from "react-router";
 import { peers, task as taskQuery } from "../../api/queries";
 import { Table } from "../../components/Lists";
 import { Badge, Head, Loaded, Section, When } from "../../components/parts";
+import { doneText } from "../../lib/runs";
 import { TaskTerminal } from "./TaskTerminal";
 import { Took } from "./Took";
 
@@ -28,7 +29,7 @@ export function TaskPage() {
           <>
             <dl className="facts">
               <dt>Does</dt>
-              <dd>{task.action ?? "a command given with its run"}</dd>
+              <dd>{task.action ?? `${doneText(task)} given with its run`}</dd>
               <dt>On</dt>
               <dd>
                 {task.node ? (

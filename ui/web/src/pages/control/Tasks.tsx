@@ -4,6 +4,7 @@ import { objects, peers, tasks } from "../../api/queries";
 import { Table } from "../../components/Lists";
 import { Badge, Empty, Head, Loaded, When } from "../../components/parts";
 import { useFilter } from "../../components/useQueryString";
+import { doneText } from "../../lib/runs";
 import { FilterSelect, Filters, ShowMore, useMore } from "./filters";
 import type { Task } from "./TaskTerminal";
 import { Took } from "./Took";
@@ -63,7 +64,7 @@ export function Tasks() {
                     title: "Task",
                     cell: (task) => (
                       <Link to={`/tasks/${task.id}`}>
-                        <span className="quiet num">#{task.id}</span> {task.action ?? "a command"}
+                        <span className="quiet num">#{task.id}</span> {doneText(task)}
                       </Link>
                     ),
                   },

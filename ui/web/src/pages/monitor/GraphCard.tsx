@@ -116,8 +116,12 @@ function GraphInSight({
         </h2>
         <span className="quiet small cut">{counter.unit || counter.description}</span>
         <span className="quiet small push num">
-          {shown.labels.length > 1 && `${shown.labels.length} series`}
-          {query.data?.step && ` · ${context.agg} over ${spanText(query.data.step)}`}
+          {[
+            shown.labels.length > 1 && `${shown.labels.length} series`,
+            query.data?.step && `${context.agg} over ${spanText(query.data.step)}`,
+          ]
+            .filter(Boolean)
+            .join(" · ")}
         </span>
       </header>
       {query.isError && !query.data ? (

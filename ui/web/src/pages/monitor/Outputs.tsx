@@ -5,7 +5,7 @@ import { Link } from "react-router";
 import type { Schemas } from "../../api/client";
 import { checks, objects } from "../../api/queries";
 import { Table } from "../../components/Lists";
-import { Badge, Empty, Head, Loaded, Section, When } from "../../components/parts";
+import { Badge, Empty, Head, Loaded, Section, When, Words } from "../../components/parts";
 import { failureText } from "../../lib/triggers";
 import { plural } from "../../lib/value";
 import { useView } from "./view";
@@ -37,11 +37,19 @@ export function CheckList({ items, search = "" }: { items: Schemas["Check"][]; s
             <>
               <Badge
                 bare
-                state={check.ok ? "succeeded" : "failed"}
-                text={check.ok ? "fine" : failureText(check.failure?.code ?? "")}
+                state={!check.ok ? "failed" : check.warning ? "pending" : "succeeded"}
+                text={!check.ok ? failureText(check.failure?.code ?? "") : check.warning ? "in part" : "fine"}
               />
-              {!check.ok && <div className="desc">{check.failure?.detail}</div>}
-              {check.warning && <div className="desc">{check.warning}</div>}
+              {!check.ok && check.failure && (
+                <div className="desc">
+                  <Words text={check.failure.detail} />
+                </div>
+              )}
+              {check.warning && (
+                <div className="desc">
+                  <Words text={check.warning} />
+                </div>
+              )}
               {check.failures_in_row > 0 && (
                 <div className="desc">
                   {plural(check.failures_in_row, "failure")} in a row, {check.failures_total} in all

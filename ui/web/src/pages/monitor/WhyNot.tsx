@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { checks } from "../../api/queries";
+import { Words } from "../../components/parts";
 import { failureText } from "../../lib/triggers";
 import type { Context } from "./view";
 
@@ -22,7 +23,9 @@ export function WhyNot({ counter, context }: { counter: string; context: Context
       {bad.slice(0, 3).map((check) => (
         <li key={check.node}>
           <strong>{check.node}</strong>: {failureText(check.failure?.code ?? "")}.{" "}
-          <span className="quiet">{check.failure?.detail}</span>
+          <span className="quiet">
+            <Words text={check.failure?.detail ?? ""} />
+          </span>
         </li>
       ))}
     </ul>

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
-import { useMemo } from "react";
+import { useEffect, useMemo } from "react";
 import type { Schemas } from "../../api/client";
-import { events, objects, samples } from "../../api/queries";
+import { events, objects, samples, triggerState } from "../../api/queries";
 import { Graph } from "../../components/Graph";
 import { type Range, resolve } from "../../lib/range";
 import { align, type Point, seriesKey, seriesLabels } from "../../lib/series";
@@ -40,6 +40,15 @@ export function TriggerGraph({
     ),
     enabled: counter !== undefined,
   });
+  // What it fired at is to be seen as soon as it fires.
+  const state = useQuery(triggerState(trigger.name)).data?.state;
+  const { refetch } = query;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: read again when it changes
+  useEffect(() => {
+    if (range.to === "now") {
+      void refetch();
+    }
+  }, [state]);
   const shown = useMemo(() => {
     const sorted = [...(query.data?.series ?? [])].sort((a, b) =>
       seriesKey(a).localeCompare(seriesKey(b), "en", { numeric: true }),
