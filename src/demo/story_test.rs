@@ -131,7 +131,7 @@ fn a_run_is_told_with_its_tasks_and_what_they_said() {
         body(defaults, json!({"state": state, "created": time(1), "finished": time(2)}))
     };
     let task = |state: &str, attempt: u32, reason: Option<&str>| -> Task {
-        let defaults = json!({"id": 1, "run": 1, "step": 0, "action": "shed-load", "node": "web01", "peer": 2,
+        let defaults = json!({"id": 1, "run": 1, "step": 0, "action": "shed-load", "type": "command", "node": "web01", "peer": 2,
             "cancel_requested": false, "awaiting_input": false, "history": [],
             "output": {"kept": 0, "cut": 0, "missed": 0}, "created": time(1)});
         body(defaults, json!({"attempt": attempt, "state": state, "reason": reason}))

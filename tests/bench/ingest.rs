@@ -158,8 +158,8 @@ pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
     );
     table.at_most("I", "memory of a peer at 10,000 series, after ingest", &[usage.rss_mb / 3.0], "MB", 60.0);
 
-    queries(&plane, &addr, begin, hours, &pids, table).await;
     settle(&plane, &pids).await;
+    queries(&plane, &addr, begin, hours, &pids, table).await;
     let of = |part: &str| -> Vec<f64> {
         plane.peers.iter().map(|peer| disk_bytes(&peer.data.join(part)) as f64 / total as f64).collect()
     };
