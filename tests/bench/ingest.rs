@@ -163,7 +163,10 @@ pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
     let of = |part: &str| -> Vec<f64> {
         plane.peers.iter().map(|peer| disk_bytes(&peer.data.join(part)) as f64 / total as f64).collect()
     };
-    table.at_most("B", "disk: data and index, a copy", &of("state"), "B a sample", 1.0);
+    let (rows, blocks) = (of("state"), of("blocks"));
+    let both: Vec<f64> = rows.iter().zip(&blocks).map(|(rows, blocks)| rows + blocks).collect();
+    table.at_most("B", "disk: data and index, a copy", &both, "B a sample", 1.0);
+    table.note("B", "disk: of that the sealed blocks", &blocks, "B a sample");
     table.note("B", "disk: log kept beside", &of("log"), "B a sample");
     let rss = Usage::of(&pids).rss_mb / 3.0;
     table.note("I", "memory of a peer at 10,000 series, settled", &[rss], "MB");

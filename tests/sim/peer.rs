@@ -241,8 +241,12 @@ impl Start {
         let Start { id, log, medium, seeds, is_first, boot, fatal, common } = self;
         let wal = log.open(fatal.clone());
         let volume = medium.open(id << 32 | boot);
-        let config =
-            StoreConfig { cache_bytes: 1 << 20, garbage_bytes: 256 << 10, ..StoreConfig::new("/data") };
+        let config = StoreConfig {
+            rows_cache_bytes: 1 << 20,
+            blocks_cache_bytes: 1 << 20,
+            garbage_bytes: 256 << 10,
+            ..StoreConfig::new("/data")
+        };
         let opened = Store::open_on(volume, &config, &log.state(), fatal.clone());
         let (store, needs_snapshot) = match opened.map_err(|error| error.chain())? {
             Opened::Ready(store) => (store, false),

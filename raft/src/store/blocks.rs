@@ -1,11 +1,12 @@
 //! Sealed blocks of samples, by id. Immutable: what has the same id and digest is the same.
 //!
 //! In one tree, so that one batch writes both: `m` + id holds what is known of a block; `b` + id + part u8 its bytes,
-//! in parts as small as those of rows, the first with `parts u8 | crc32 u32` before it.
+//! in parts as small as those of rows, the first with `parts u8 | crc32 u32` before it; `puts` holds how often some were put.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -13,10 +14,13 @@ use tokio::sync::Notify;
 
 use super::Error;
 use super::block_cache::BlockCache;
-use super::checkpoint::PART_BYTES_MAX;
+use super::checkpoint::{COPY_BYTES, PART_BYTES_MAX};
 use super::database::Database;
-use super::volume::{Batch, Tree};
+use super::volume::{self, Batch, Tree, Volume};
 use crate::series::{self, BLOCK_BYTES_MAX, Block, BlockId, BlockMeta, BlockSource};
+
+/// Neither a block's nor that of what is known of one.
+const PUTS_KEY: &[u8] = b"puts";
 
 /// A block's id as bytes, ordered as ids are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -327,7 +331,7 @@ fn check_sizes(blocks: &[NewBlock]) -> Result<(), Error> {
 /// Stores blocks and syncs.
 fn put(worker: &mut super::database::Worker, blocks: &[NewBlock]) -> Result<(), Error> {
     put_unsynced(worker, blocks)?;
-    worker.sync()
+    worker.sync_blocks()
 }
 
 pub(super) fn put_unsynced(worker: &mut super::database::Worker, blocks: &[NewBlock]) -> Result<(), Error> {
@@ -356,7 +360,9 @@ pub(super) fn put_unsynced(worker: &mut super::database::Worker, blocks: &[NewBl
         batch.insert(&meta_key(&info.key), meta);
         worker.deletions.cancel(&info.key);
     }
+    batch.insert(PUTS_KEY, &(worker.puts + 1).to_be_bytes());
     worker.apply_blocks(batch)?;
+    worker.puts += 1;
     blocks.iter().for_each(|block| worker.cached.remove(&block.info.key));
     Ok(())
 }
@@ -383,8 +389,49 @@ pub(super) fn infos(tree: &dyn Tree) -> impl Iterator<Item = Result<BlockInfo, E
     })
 }
 
-pub(super) fn live_bytes(tree: &dyn Tree) -> Result<u64, Error> {
-    infos(tree).try_fold(0, |sum, info| Ok(sum + u64::from(info?.bytes) + 128))
+/// Roughly what a fresh database of them would take.
+pub(super) fn live_bytes(tree: &dyn Tree, moved: impl Fn()) -> Result<u64, Error> {
+    infos(tree).try_fold(0, |sum, info| {
+        moved();
+        Ok(sum + u64::from(info?.bytes) + 128)
+    })
+}
+
+/// How often blocks were put. The number is stored with each put, so a database that has lost its end is known by it.
+pub(super) fn puts(tree: &dyn Tree) -> Result<u64, Error> {
+    tree.get(PUTS_KEY)?.map_or(Ok(0), |value| {
+        let bytes = value.as_ref().try_into();
+        bytes
+            .map(u64::from_be_bytes)
+            .map_err(|_| Error::corrupt("the number of puts", "it is not 8 bytes long"))
+    })
+}
+
+/// Copies all of them to a database, and syncs it.
+pub(super) fn copy(from: &dyn Tree, to: &dyn volume::Database, moved: impl Fn()) -> Result<(), Error> {
+    let tree = to.tree("blocks")?;
+    let (mut batch, mut bytes) = (Batch::default(), 0);
+    for entry in from.range(&[], None) {
+        let (key, value) = entry?;
+        moved();
+        bytes += key.len() + value.len();
+        batch.insert(key, value);
+        if bytes > COPY_BYTES {
+            tree.apply(std::mem::take(&mut batch))?;
+            to.sync()?;
+            bytes = 0;
+        }
+    }
+    tree.apply(batch)?;
+    to.sync()
+}
+
+/// Begins the database of blocks with those that an older version has put beside the rows. What it leaves there is garbage of
+/// the rows' file.
+pub(super) fn move_out(rows: &dyn volume::Database, volume: &dyn Volume, dir: &Path) -> Result<(), Error> {
+    let fresh = dir.with_extension("fresh");
+    copy(&*rows.tree("blocks")?, &*volume.database(&fresh, COPY_BYTES as u64)?, || {})?;
+    volume.rename(&fresh, dir)
 }
 
 /// Blocks to be deleted, with when that was asked.

@@ -9,6 +9,7 @@
 //! key    generation u32 | length of key u16 | key | part u16
 //! value  crc32 u32 | parts u16 | bytes                          the checksum covers all but the generation
 //! key    0 u32 | "checkpoint"     value  the record, in its envelope
+//! key    0 u32 | "puts"           value  crc32 u32 | u64        how often blocks had been put
 //! ```
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ const SCHEMA: u16 = 1;
 /// How much is copied at a time: what is on its way to the disk lies in memory.
 pub(super) const COPY_BYTES: usize = 4 << 20;
 const RECORD_KEY: &[u8] = b"\0\0\0\0checkpoint";
+const PUTS_KEY: &[u8] = b"\0\0\0\0puts";
 const FIRST_GENERATION: u32 = 1;
 
 /// What the rows are.
@@ -51,6 +53,8 @@ pub(super) struct Part<'a> {
 pub(super) struct Rows {
     tree: Arc<dyn Tree>,
     record: Record,
+    /// How often blocks had been put when it was written.
+    puts: u64,
     next_generation: u32,
     /// Generations to be deleted.
     stale: Vec<u32>,
@@ -58,6 +62,23 @@ pub(super) struct Rows {
 
 fn corrupt(detail: impl Into<String>) -> Error {
     Error::corrupt("the checkpoint", detail)
+}
+
+fn stored_puts(puts: u64) -> [u8; 12] {
+    let mut out = [0; 12];
+    out[4..].copy_from_slice(&puts.to_be_bytes());
+    let crc = crc32fast::hash(&out[4..]);
+    out[..4].copy_from_slice(&crc.to_be_bytes());
+    out
+}
+
+fn read_puts(value: &[u8]) -> Result<u64, Error> {
+    let puts = value.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    if value == stored_puts(puts) {
+        Ok(puts)
+    } else {
+        Err(corrupt("the number of puts does not match its checksum"))
+    }
 }
 
 impl<'a> Part<'a> {
@@ -128,7 +149,8 @@ impl Rows {
             Some(bytes) => codec::decode(FormatKind::Checkpoint, SCHEMA, &bytes)?,
             None => Record { generation: FIRST_GENERATION, parts: 0, applied: Applied::default() },
         };
-        let mut rows = Rows { tree, next_generation: record.generation + 1, stale: Vec::new(), record };
+        let puts = tree.get(PUTS_KEY)?.map_or(Ok(0), |value| read_puts(&value))?;
+        let mut rows = Rows { tree, next_generation: record.generation + 1, stale: Vec::new(), record, puts };
         let mut from = FIRST_GENERATION;
         while let Some(entry) = rows.tree.range(&from.to_be_bytes(), None).next() {
             let (key, _) = entry?;
@@ -149,11 +171,18 @@ impl Rows {
         &self.record.applied
     }
 
-    /// Writes a checkpoint; not synced yet. Of several changes of one key the last counts.
+    /// How often blocks had been put, at least, when it was written.
+    pub(super) fn puts(&self) -> u64 {
+        self.puts
+    }
+
+    /// Writes a checkpoint; not synced yet. Of several changes of one key the last counts. `puts` says how often blocks were put;
+    /// they are durable.
     pub(super) fn write(
         &mut self,
         changes: Vec<RowChange>,
         applied: Applied,
+        puts: u64,
         moved: impl Fn(),
     ) -> Result<(), Error> {
         let changes: BTreeMap<_, _> = changes.into_iter().map(|change| (change.key, change.value)).collect();
@@ -178,13 +207,14 @@ impl Rows {
             }
             record.parts = record.parts - u64::from(before) + u64::from(after);
         }
-        self.commit(batch, record)
+        self.commit(batch, record, puts)
     }
 
-    fn commit(&mut self, mut batch: Batch, record: Record) -> Result<(), Error> {
+    fn commit(&mut self, mut batch: Batch, record: Record, puts: u64) -> Result<(), Error> {
         batch.insert(RECORD_KEY, codec::encode(FormatKind::Checkpoint, SCHEMA, &record)?);
+        batch.insert(PUTS_KEY, &stored_puts(puts));
         self.tree.apply(batch)?;
-        self.record = record;
+        (self.record, self.puts) = (record, puts);
         Ok(())
     }
 
@@ -255,9 +285,15 @@ impl Rows {
     }
 
     /// Makes a generation, written and synced before, the one that counts. Not synced yet.
-    pub(super) fn switch(&mut self, generation: u32, parts: u64, applied: Applied) -> Result<(), Error> {
+    pub(super) fn switch(
+        &mut self,
+        generation: u32,
+        parts: u64,
+        applied: Applied,
+        puts: u64,
+    ) -> Result<(), Error> {
         let before = self.record.generation;
-        self.commit(Batch::default(), Record { generation, parts, applied })?;
+        self.commit(Batch::default(), Record { generation, parts, applied }, puts)?;
         self.stale.push(before);
         Ok(())
     }
@@ -318,7 +354,7 @@ impl Rows {
             }
             Ok(())
         })?;
-        self.commit(batch, from.record.clone())
+        self.commit(batch, from.record.clone(), from.puts)
     }
 
     /// Flips a bit in a row, as a disk might.
@@ -496,7 +532,8 @@ mod tests {
                     change(&key, value)
                 });
                 let changes = changes.collect();
-                rows.write(changes, applied(index), || {}).unwrap();
+                rows.write(changes, applied(index), index, || {}).unwrap();
+                prop_assert_eq!(rows.puts(), index);
                 prop_assert_eq!(&content(&rows), &known);
                 db.sync().unwrap();
             }
@@ -510,7 +547,7 @@ mod tests {
         {
             let db = System.database(dir.path(), 1 << 20).unwrap();
             let mut rows = Rows::open(&*db).unwrap();
-            rows.write(vec![change(b"a", Some(b"old".to_vec()))], applied(4), || {}).unwrap();
+            rows.write(vec![change(b"a", Some(b"old".to_vec()))], applied(4), 0, || {}).unwrap();
             let generation = rows.begin_generation();
             rows.put_parts(generation, [part(b"a"), part(b"b")]).unwrap();
             db.sync().unwrap();
@@ -522,18 +559,18 @@ mod tests {
             // The number of the one that was given up is not used again, so that nothing of it is mixed in.
             let generation = rows.begin_generation();
             rows.put_parts(generation, [part(b"b")]).unwrap();
-            rows.switch(generation, 1, applied(9)).unwrap();
+            rows.switch(generation, 1, applied(9), 3).unwrap();
             db.sync().unwrap();
         }
         let db = System.database(dir.path(), 1 << 20).unwrap();
         let mut rows = Rows::open(&*db).unwrap();
         assert_eq!(content(&rows), BTreeMap::from([(b"b".to_vec(), b"new".to_vec())]));
-        assert_eq!(rows.applied(), &applied(9));
+        assert_eq!((rows.applied(), rows.puts()), (&applied(9), 3));
         let before = rows.tree.keys().len();
         while rows.has_stale() {
             rows.sweep(1).unwrap();
         }
-        assert_eq!((before, rows.tree.keys().len()), (5, 2));
+        assert_eq!((before, rows.tree.keys().len()), (6, 3));
         assert_eq!(content(&rows).len(), 1);
     }
 
@@ -543,7 +580,7 @@ mod tests {
         let db = System.database(dir.path(), 1 << 20).unwrap();
         let mut rows = Rows::open(&*db).unwrap();
         let long = vec![7; 2 * PART_BYTES_MAX + 1];
-        rows.write(vec![change(b"a", Some(long)), change(b"b", Some(b"x".to_vec()))], applied(1), || {})
+        rows.write(vec![change(b"a", Some(long)), change(b"b", Some(b"x".to_vec()))], applied(1), 0, || {})
             .unwrap();
         rows.verify().unwrap();
         let middle = stored_key(1, b"a", 1).unwrap();

@@ -1,10 +1,9 @@
-//! The thread that owns the state's database. Every write and every long read is a job in its bounded queue, so jobs
+//! The thread that owns the state's databases. Every write and every long read is a job in its bounded queue, so jobs
 //! exclude one another and the async runtime never waits on the disk. Between jobs it deletes what is no longer wanted,
 //! slowly: sled pays dearly for mass deletes. A volume whose time is not the system's has its jobs done in place.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,9 +11,10 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::block_cache::BlockCache;
-use super::blocks::{Deletions, Pins};
-use super::checkpoint::{COPY_BYTES, Rows};
-use super::volume::{self, Batch, Jobs, Tree, Volume};
+use super::blocks::{self, Deletions, Pins};
+use super::checkpoint::Rows;
+use super::compaction::{Compacted, Garbage};
+use super::volume::{Batch, Jobs, Tree, Volume};
 use super::{Error, Fatal, StoreConfig};
 
 /// Jobs that may wait.
@@ -22,9 +22,6 @@ const JOBS_MAX: usize = 16;
 /// How often, and how many keys at a time, what is no longer wanted is deleted: 5,000 a second.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 pub(super) const SWEEP_KEYS_MAX: usize = 500;
-
-/// Memory for a database that is only written to, once.
-const COPY_CACHE_BYTES: u64 = 4 << 20;
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 /// The blocks, for those who only read; absent while the database is being replaced, and at the end.
@@ -68,31 +65,13 @@ impl Pulse {
     }
 }
 
-/// How much garbage the database's file may hold before it is copied. Meanwhile no checkpoint is written, and what is applied waits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Garbage {
-    /// Half of what lives: each byte of garbage costs two that are copied.
-    Little,
-    /// Three times what lives, while much is written.
-    Much,
-}
-
-impl Garbage {
-    fn bytes_max(self, live: u64) -> u64 {
-        match self {
-            Garbage::Little => live / 2,
-            Garbage::Much => live * 3,
-        }
-    }
-}
-
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<(Job, Option<OwnedSemaphorePermit>)>,
     closing: bool,
 }
 
-/// What jobs work on.
+/// What jobs work on: two databases, so that what the rows' checkpoints leave behind is got rid of without copying the blocks.
 pub(crate) struct Worker {
     /// The state's rows.
     pub(super) rows: Rows,
@@ -104,16 +83,12 @@ pub(crate) struct Worker {
     pub(super) deletions: Deletions,
     pub(super) pins: Arc<Pins>,
     pub(super) volume: Arc<dyn Volume>,
-    db: Arc<dyn volume::Database>,
-    /// Where the database lies, below the directory of `config`.
-    dir: PathBuf,
-    config: StoreConfig,
+    /// Counts what was put among the blocks: rows that are newer than the blocks miss some.
+    pub(super) puts: u64,
+    of_rows: Compacted,
+    of_blocks: Compacted,
     readers: Readers,
     pulse: Arc<Pulse>,
-    /// How much lived when it was last looked at.
-    live_bytes: u64,
-    /// The file's size up to which it is not copied, as there was no room for that.
-    no_room_until: u64,
 }
 
 /// Room in the queue for one job.
@@ -387,29 +362,38 @@ fn caught<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 }
 
 impl Worker {
-    /// Takes over an open database.
-    pub(super) fn new(
-        volume: Arc<dyn Volume>,
-        db: Arc<dyn volume::Database>,
-        dir: PathBuf,
-        config: StoreConfig,
-    ) -> Result<Worker, Error> {
-        let blocks = db.tree("blocks")?;
-        let rows = Rows::open(&*db)?;
+    /// Opens both databases, or begins them.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the blocks are older than the rows, and where sled says so; [`Error::Io`].
+    pub(super) fn open(volume: &Arc<dyn Volume>, config: &StoreConfig) -> Result<Worker, Error> {
+        let (rows_dir, blocks_dir) = (config.rows_dir(), config.blocks_dir());
+        let open = |dir, cache_bytes| Compacted::open(volume, dir, cache_bytes, config.garbage_bytes);
+        let of_rows = open(rows_dir, config.rows_cache_bytes)?;
+        if !volume.is_dir(&blocks_dir) {
+            blocks::move_out(&*of_rows.db, &**volume, &blocks_dir)?;
+        }
+        let of_blocks = open(blocks_dir, config.blocks_cache_bytes)?;
+        let (rows, blocks) = (Rows::open(&*of_rows.db)?, of_blocks.db.tree("blocks")?);
+        let puts = blocks::puts(&*blocks)?;
+        if puts < rows.puts() {
+            return Err(Error::corrupt(
+                "the database of blocks",
+                format!("it ends with put {puts}, and {} were made before the checkpoint", rows.puts()),
+            ));
+        }
         Ok(Worker {
             rows,
             readers: Arc::new(RwLock::new(Some(Arc::clone(&blocks)))),
             blocks,
-            cached: Arc::new(BlockCache::new(config.blocks_cache_bytes)),
+            cached: Arc::new(BlockCache::new(config.read_cache_bytes)),
             deletions: Deletions::default(),
             pins: Arc::default(),
             pulse: Arc::default(),
-            volume,
-            db,
-            dir,
-            config,
-            live_bytes: 0,
-            no_room_until: 0,
+            volume: Arc::clone(volume),
+            puts,
+            of_rows,
+            of_blocks,
         })
     }
 
@@ -423,10 +407,22 @@ impl Worker {
         Arc::clone(&self.pulse)
     }
 
-    /// Makes durable what was written.
-    pub(super) fn sync(&self) -> Result<(), Error> {
+    /// Makes durable what was written to the rows.
+    pub(super) fn sync_rows(&self) -> Result<(), Error> {
         self.pulse();
-        self.db.sync()
+        self.of_rows.db.sync()
+    }
+
+    /// Makes durable what was written to the blocks.
+    pub(super) fn sync_blocks(&self) -> Result<(), Error> {
+        self.pulse();
+        self.of_blocks.db.sync()
+    }
+
+    /// Both, the blocks first: rows name them.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.sync_blocks()?;
+        self.sync_rows()
     }
 
     fn wants_sweep(&self) -> bool {
@@ -440,117 +436,43 @@ impl Worker {
         self.deletions.sweep(&*self.blocks, &self.cached, &self.pins, left)
     }
 
-    /// Copies the live data to a fresh file where the present one holds much garbage: sled's files hardly shrink, and
-    /// each checkpoint leaves behind what the last one wrote of the same rows. The new directory takes the old one's
-    /// place by renaming; [`recover_dir`] undoes what a crash leaves half done.
+    /// Copies to a smaller file what holds much garbage.
     ///
     /// # Errors
-    /// [`Error`]; the database is then closed, and the peer must stop.
-    pub(super) fn compact_if_large(&mut self, garbage: Garbage) -> Result<bool, Error> {
-        let size = self.db.size_on_disk()?;
-        let wanted = |live| live + garbage.bytes_max(live) + self.config.garbage_bytes;
-        // To find what lives takes a look at everything.
-        if size <= wanted(self.live_bytes).max(self.no_room_until) {
-            return Ok(false);
+    /// [`Error`]; a database may then be closed, and the peer must stop.
+    pub(super) fn compact_if_due(&mut self, garbage: Garbage) -> Result<(), Error> {
+        let (rows, pulse) = (&mut self.rows, &self.pulse);
+        if self.of_rows.is_due(garbage, || rows.live_bytes(|| pulse.beat()))? {
+            let db = self.of_rows.begin_copy()?;
+            Rows::open(&*db)?.copy_from(rows, || pulse.beat(), || db.sync())?;
+            db.sync()?;
+            drop(db);
+            self.of_rows.replace(|empty| rows.swap_tree(empty))?;
+            *rows = Rows::open(&*self.of_rows.db)?;
+            self.of_rows.clean_up()?;
         }
-        let live = self.find_live_bytes()?;
-        let is_large = size > wanted(live);
-        self.live_bytes = live;
-        if !is_large {
-            return Ok(false);
+        let blocks = &mut self.blocks;
+        if self.of_blocks.is_due(garbage, || blocks::live_bytes(&**blocks, || pulse.beat()))? {
+            let db = self.of_blocks.begin_copy()?;
+            blocks::copy(&**blocks, &*db, || pulse.beat())?;
+            drop(db);
+            // Readers wait until the new one is open.
+            let mut readers = self.readers.write();
+            *readers = None;
+            self.of_blocks.replace(|empty| {
+                *blocks = empty.tree("blocks")?;
+                Ok(())
+            })?;
+            *blocks = self.of_blocks.db.tree("blocks")?;
+            *readers = Some(Arc::clone(blocks));
+            drop(readers);
+            self.of_blocks.clean_up()?;
         }
-        if self.volume.free_bytes(&self.dir)? < live.saturating_mul(2) {
-            tracing::warn!(size, live, "the disk has no room to copy the state to a smaller file");
-            self.no_room_until = size + self.config.garbage_bytes;
-            return Ok(false);
-        }
-        tracing::info!(size, live, "copying the state to a smaller file");
-        let [fresh, old] = [self.beside("fresh"), self.beside("old")];
-        self.volume.remove_dir(&fresh)?;
-        {
-            let db = self.volume.database(&fresh, COPY_CACHE_BYTES)?;
-            let mut copy = Worker::new(Arc::clone(&self.volume), db, fresh.clone(), self.config.clone())?;
-            copy.copy_from(self)?;
-            copy.sync()?;
-        }
-        // Readers wait until the new one is open.
-        let readers = Arc::clone(&self.readers);
-        let mut readers = readers.write();
-        *readers = None;
-        self.sync()?;
-        self.replace_handles(&self.dir.with_extension("closed"))?;
-        self.volume.rename(&self.dir, &old)?;
-        self.volume.rename(&fresh, &self.dir)?;
-        let db = self.volume.database(&self.dir, self.config.cache_bytes)?;
-        self.adopt(db)?;
-        *readers = Some(Arc::clone(&self.blocks));
-        self.volume.remove_dir(&self.dir.with_extension("closed"))?;
-        self.volume.remove_dir(&old)?;
-        Ok(true)
-    }
-
-    fn beside(&self, word: &str) -> PathBuf {
-        self.dir.with_extension(word)
-    }
-
-    /// Lets go of the database's files by holding an empty one in their place.
-    fn replace_handles(&mut self, empty: &Path) -> Result<(), Error> {
-        self.volume.remove_dir(empty)?;
-        let db = self.volume.database(empty, 1 << 20)?;
-        self.blocks = db.tree("blocks")?;
-        self.rows.swap_tree(&*db)?;
-        self.db = db;
         Ok(())
-    }
-
-    fn adopt(&mut self, db: Arc<dyn volume::Database>) -> Result<(), Error> {
-        self.blocks = db.tree("blocks")?;
-        self.rows = Rows::open(&*db)?;
-        self.db = db;
-        Ok(())
-    }
-
-    fn find_live_bytes(&self) -> Result<u64, Error> {
-        let rows = self.rows.live_bytes(|| self.pulse())?;
-        self.pulse();
-        Ok(rows + super::blocks::live_bytes(&*self.blocks)?)
-    }
-
-    fn copy_from(&mut self, from: &Worker) -> Result<(), Error> {
-        let db = Arc::clone(&self.db);
-        // As it goes on: what waits to be written is in memory.
-        self.rows.copy_from(&from.rows, || from.pulse(), || db.sync())?;
-        let mut batch = Batch::default();
-        let mut bytes = 0;
-        for entry in from.blocks.range(&[], None) {
-            let (key, value) = entry?;
-            from.pulse();
-            bytes += key.len() + value.len();
-            batch.insert(key, value);
-            if bytes > COPY_BYTES {
-                self.apply_blocks(std::mem::take(&mut batch))?;
-                self.db.sync()?;
-                bytes = 0;
-            }
-        }
-        self.apply_blocks(batch)
     }
 
     pub(super) fn apply_blocks(&self, batch: Batch) -> Result<(), Error> {
         self.pulse();
         self.blocks.apply(batch)
     }
-}
-
-/// Puts right what a crash during [`Worker::compact_if_large`] left: before the second rename the old directory
-/// counts, after it the new one.
-pub(super) fn recover_dir(volume: &dyn Volume, dir: &Path) -> Result<(), Error> {
-    let old = dir.with_extension("old");
-    if volume.is_dir(&old) && !volume.is_dir(dir) {
-        volume.rename(&old, dir)?;
-    }
-    for word in ["old", "fresh", "closed"] {
-        volume.remove_dir(&dir.with_extension(word))?;
-    }
-    Ok(())
 }

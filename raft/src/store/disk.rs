@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 use super::blocks::{self, BlockInfo, Blocks};
-use super::database::{Database, Garbage, Worker, recover_dir};
+use super::compaction::{Garbage, recover_dir};
+use super::database::{Database, Worker};
 use super::snapshot::{self, Incoming, Manifest, SnapshotHandle, Snapshots};
 use super::volume::{System, Volume};
 use super::wal::WalState;
@@ -27,13 +28,15 @@ const RECEIVE_PATIENCE: Duration = Duration::from_secs(10);
 /// Where the state lies and how it behaves.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// The data directory; `state`, `snapshots` and `incoming` are made in it.
+    /// The data directory; `state`, `blocks`, `snapshots` and `incoming` are made in it.
     pub dir: PathBuf,
-    /// Memory for sled's cache, in bytes.
-    pub cache_bytes: u64,
-    /// Memory for blocks that were read lately, in bytes.
+    /// Memory for sled's cache of rows, in bytes. They are read at the start, and written.
+    pub rows_cache_bytes: u64,
+    /// Memory for sled's cache of blocks, in bytes.
     pub blocks_cache_bytes: u64,
-    /// Garbage in sled's file, in bytes, for which the file is never copied.
+    /// Memory for blocks that were read lately, in bytes.
+    pub read_cache_bytes: u64,
+    /// Garbage in a file of sled, in bytes, for which the file is never copied.
     pub garbage_bytes: u64,
 }
 
@@ -42,10 +45,19 @@ impl StoreConfig {
     pub fn new(dir: impl Into<PathBuf>) -> StoreConfig {
         StoreConfig {
             dir: dir.into(),
-            cache_bytes: 20 << 20,
-            blocks_cache_bytes: 12 << 20,
-            garbage_bytes: 32 << 20,
+            rows_cache_bytes: 10 << 20,
+            blocks_cache_bytes: 10 << 20,
+            read_cache_bytes: 12 << 20,
+            garbage_bytes: 8 << 20,
         }
+    }
+
+    pub(super) fn rows_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    pub(super) fn blocks_dir(&self) -> PathBuf {
+        self.dir.join("blocks")
     }
 }
 
@@ -110,24 +122,24 @@ impl Store {
         wal: &WalState,
         fatal: Fatal,
     ) -> Result<Opened, Error> {
-        let state_dir = config.dir.join("state");
         volume.create_dir(&config.dir)?;
-        recover_dir(&*volume, &state_dir)?;
-        let (mut worker, damage) = match open_checked(&volume, &state_dir, config) {
+        recover_dir(&*volume, &config.rows_dir())?;
+        recover_dir(&*volume, &config.blocks_dir())?;
+        let (mut worker, damage) = match open_checked(&volume, config) {
             Ok(worker) => (worker, None),
             Err(Error::Codec(error @ crate::codec::Error::UnknownSchema { .. })) => {
                 return Err(Error::Refused(error.to_string()));
             }
             Err(error @ (Error::Corrupt { .. } | Error::Codec(_))) => {
                 tracing::error!(error = error.chain(), "the stored state is damaged and is set aside");
-                set_aside(&*volume, &config.dir, &state_dir)?;
+                set_aside(&*volume, config)?;
                 // Its snapshots name blocks that went with it.
                 volume.remove_dir(&config.dir.join("snapshots"))?;
-                (open_checked(&volume, &state_dir, config)?, Some(error.chain()))
+                (open_checked(&volume, config)?, Some(error.chain()))
             }
             Err(error) => return Err(error),
         };
-        worker.compact_if_large(Garbage::Little)?;
+        worker.compact_if_due(Garbage::Little)?;
         let next_index = worker.rows.applied().next_index();
         // A checkpoint may stand on entries that a majority had synced, and this peer not yet: a power cut takes them,
         // and the log goes on behind the checkpoint.
@@ -191,7 +203,7 @@ impl Store {
             let is_busy = changes.log_bytes >= BUSY_BYTES;
             write_checkpoint(worker, changes, &checkpointed)?;
             // While the state is copied, no checkpoint is written.
-            worker.compact_if_large(if is_busy { Garbage::Much } else { Garbage::Little }).map(|_| ())
+            worker.compact_if_due(if is_busy { Garbage::Much } else { Garbage::Little })
         });
         written.await.unwrap_or(Err(Error::Closed))
     }
@@ -347,21 +359,19 @@ fn write_checkpoint(
     let Changes { drain: Drain { rows, deletions }, applied, log_bytes: _ } = changes;
     let next_index = applied.next_index();
     let pulse = worker.pulse_handle();
-    worker.rows.write(rows, applied, || pulse.beat())?;
-    worker.sync()?;
+    worker.rows.write(rows, applied, worker.puts, || pulse.beat())?;
+    worker.sync_rows()?;
     // Only now: after a crash the rows before would still want them.
     worker.deletions.add(deletions.iter().map(BlockKey::from), &worker.pins);
     checkpointed.send_replace(next_index);
     Ok(())
 }
 
-/// Opens the database and checks every row and the list of blocks.
-fn open_checked(volume: &Arc<dyn Volume>, dir: &Path, config: &StoreConfig) -> Result<Worker, Error> {
-    let db = volume.database(dir, config.cache_bytes)?;
-    let (volume, config, dir) = (Arc::clone(volume), config.clone(), dir.to_path_buf());
+/// Opens the databases and checks every row and the list of blocks.
+fn open_checked(volume: &Arc<dyn Volume>, config: &StoreConfig) -> Result<Worker, Error> {
     // sled panics about some damage only when it comes to it.
-    catch_unwind(AssertUnwindSafe(move || {
-        let worker = Worker::new(volume, db, dir, config)?;
+    catch_unwind(AssertUnwindSafe(|| {
+        let worker = Worker::open(volume, config)?;
         worker.rows.verify()?;
         blocks::infos(&*worker.blocks).try_for_each(|info| info.map(|_| ()))?;
         Ok(worker)
@@ -369,17 +379,22 @@ fn open_checked(volume: &Arc<dyn Volume>, dir: &Path, config: &StoreConfig) -> R
     .unwrap_or_else(|_| Err(Error::corrupt("the stored state", "sled cannot read it")))
 }
 
-/// Renames a damaged database away, and removes older ones.
-fn set_aside(volume: &dyn Volume, dir: &Path, state_dir: &Path) -> Result<(), Error> {
+/// Renames databases of which one is damaged away, the blocks below the rows, and removes older ones.
+fn set_aside(volume: &dyn Volume, config: &StoreConfig) -> Result<(), Error> {
     let mut numbers: Vec<u64> = volume
-        .list(dir)?
+        .list(&config.dir)?
         .iter()
         .filter_map(|name| name.strip_prefix("state.damaged-")?.parse().ok())
         .collect();
     numbers.sort_unstable();
-    let path = |number: u64| dir.join(format!("state.damaged-{number}"));
+    let path = |number: u64| config.dir.join(format!("state.damaged-{number}"));
     while numbers.len() >= DAMAGED_KEPT_MAX {
         volume.remove_dir(&path(numbers.remove(0)))?;
     }
-    volume.rename(state_dir, &path(numbers.last().map_or(1, |last| last + 1)))
+    let aside = path(numbers.last().map_or(1, |last| last + 1));
+    volume.rename(&config.rows_dir(), &aside)?;
+    match config.blocks_dir() {
+        blocks if volume.is_dir(&blocks) => volume.rename(&blocks, &aside.join("blocks")),
+        _ => Ok(()),
+    }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::snapshot;
+use super::volume::{System, Volume};
 use super::wal::WalState;
 use super::*;
 use crate::consensus::LogPosition;
@@ -144,7 +145,9 @@ async fn a_checkpoint_is_there_after_a_crash() {
     let known = content(&store).await;
     assert_eq!((known.0.len(), known.1.len(), &known.2), (40, 6, &applied(10)));
     // Pages that are too large would each be a file of its own, which is not synced.
-    assert_eq!(files::list(&live.join("state/blobs")).unwrap(), [""; 0]);
+    for database in ["state", "blocks"] {
+        assert_eq!(files::list(&live.join(database).join("blobs")).unwrap(), [""; 0]);
+    }
     // The files as they are while the process lives on.
     copy_dir(&live, &dead);
     let copy = ready(&dead);
@@ -156,9 +159,15 @@ async fn a_checkpoint_is_there_after_a_crash() {
 }
 
 /// sled takes some damage for the end of its own log and silently goes back to what stood before it. Then the
-/// position goes back as well, and the log tells that it does not lead on from there.
+/// position goes back as well, and the log tells that it does not lead on from there; or the number of puts.
 #[tokio::test(flavor = "multi_thread")]
-async fn damage_anywhere_in_the_file_never_gives_another_state() {
+async fn damage_anywhere_in_the_files_never_gives_another_state() {
+    for file in ["state/db", "blocks/db"] {
+        damage_anywhere_never_gives_another_state(file).await;
+    }
+}
+
+async fn damage_anywhere_never_gives_another_state(file: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (whole, bad) = (dir.path().join("whole"), dir.path().join("bad"));
     let store = ready(&whole);
@@ -166,7 +175,7 @@ async fn damage_anywhere_in_the_file_never_gives_another_state() {
     drop(store);
     // Once more, so that sled's own index of the file is there too.
     drop(ready(&whole));
-    let bytes = std::fs::read(whole.join("state/db")).unwrap();
+    let bytes = std::fs::read(whole.join(file)).unwrap();
     let mut needs = 0;
     for n in 0..16 {
         copy_dir(&whole, &bad);
@@ -174,7 +183,7 @@ async fn damage_anywhere_in_the_file_never_gives_another_state() {
         let from = bytes.len() / 16 * n;
         let to = (from + 2000).min(bytes.len());
         damaged[from..to].iter_mut().for_each(|byte| *byte ^= 0x5a);
-        std::fs::write(bad.join("state/db"), &damaged).unwrap();
+        std::fs::write(bad.join(file), &damaged).unwrap();
         std::fs::write(bad.join("state/snap.00000000000000FF.generating"), b"half").unwrap();
         match Store::open(&StoreConfig::new(&bad), &purged(10), Fatal::new()).unwrap() {
             Opened::NeedsSnapshot { store, reason } => {
@@ -189,7 +198,61 @@ async fn damage_anywhere_in_the_file_never_gives_another_state() {
         }
         std::fs::remove_dir_all(&bad).unwrap();
     }
-    assert!(needs > 1, "{needs} of 16 were noticed");
+    assert!(needs > 1, "{needs} of 16 were noticed in {file}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_without_the_blocks_that_they_name_do_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = dir.path().join("before");
+    let peer = dir.path().join("peer");
+    let store = ready(&peer);
+    fill(&store, 10, 40, 5).await;
+    drop(store);
+    copy_dir(&peer.join("blocks"), &before);
+    let store = ready(&peer);
+    store.blocks().put(vec![block(9, 11, 300)]).await.unwrap();
+    store.checkpoint(|| changes(12, vec![])).await.unwrap();
+    drop(store);
+    for lost in ["all of them", "the last put"] {
+        std::fs::remove_dir_all(peer.join("blocks")).unwrap();
+        if lost == "the last put" {
+            copy_dir(&before, &peer.join("blocks"));
+        }
+        let opened = Store::open(&StoreConfig::new(&peer), &purged(12), Fatal::new()).unwrap();
+        let Opened::NeedsSnapshot { store, reason } = opened else { panic!("{lost}: nobody missed it") };
+        assert!(reason.contains("before the checkpoint"), "{lost}: {reason}");
+        drop(store);
+        // As it was.
+        std::fs::remove_dir_all(peer.join("state")).unwrap();
+        std::fs::rename(peer.join("state.damaged-1"), peer.join("state")).unwrap();
+        std::fs::remove_dir_all(peer.join("state/blocks")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_that_an_older_version_put_beside_the_rows_are_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ready(dir.path());
+    fill(&store, 10, 40, 5).await;
+    let known = content(&store).await;
+    drop(store);
+    {
+        let volume = System;
+        let rows = volume.database(&dir.path().join("state"), 1 << 20).unwrap();
+        let blocks = volume.database(&dir.path().join("blocks"), 1 << 20).unwrap();
+        for entry in blocks.tree("blocks").unwrap().range(&[], None) {
+            let (key, value) = entry.unwrap();
+            rows.tree("blocks").unwrap().put(&key, value);
+        }
+        rows.sync().unwrap();
+    }
+    std::fs::remove_dir_all(dir.path().join("blocks")).unwrap();
+    for _ in 0..2 {
+        let store = ready(dir.path());
+        assert_eq!(content(&store).await, known);
+        assert!(store.blocks().get(&key(4)).unwrap().is_some());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -416,7 +479,9 @@ async fn a_crash_at_any_step_of_an_installation_leaves_one_state() {
         .unwrap();
     for (step, image) in images {
         let store = ready(&image);
-        assert_eq!(files::list(&image.join("state/blobs")).unwrap(), [""; 0]);
+        for database in ["state", "blocks"] {
+            assert_eq!(files::list(&image.join(database).join("blobs")).unwrap(), [""; 0]);
+        }
         let (rows, _, at) = content(&store).await;
         let expected =
             if matches!(step, "received" | "written") { (&old, applied(4)) } else { (&new, applied(99)) };
@@ -453,31 +518,39 @@ async fn a_failed_job_is_fatal_and_later_ones_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_much_larger_than_its_content_is_copied() {
+async fn files_much_larger_than_their_content_are_copied() {
     let dir = tempfile::tempdir().unwrap();
     let store = ready(dir.path());
     for round in 0..40u64 {
         let rows = (0..200).map(|n| row(n, vec![round as u8; 4000])).collect();
+        // Each block is encoded anew, and takes the old one's place.
+        let blocks = (0..50).map(|n| block(n, round, 16_000 + round as usize)).collect();
+        store.blocks().put(blocks).await.unwrap();
         store.checkpoint(|| changes(round, rows)).await.unwrap();
     }
-    store.blocks().put(vec![block(1, 3, 500)]).await.unwrap();
     let known = content(&store).await;
-    let size = std::fs::metadata(dir.path().join("state/db")).unwrap().len();
-    assert!(size < 6 << 20, "{size} bytes of 32 million that were written for 800,000");
-    assert_eq!(content(&store).await, known);
+    for database in ["state", "blocks"] {
+        let size = std::fs::metadata(dir.path().join(database).join("db")).unwrap().len();
+        assert!(size < 6 << 20, "{database}: {size} bytes of 32 million that were written for 800,000");
+    }
+    assert_eq!(known.1.len(), 50);
     assert!(store.blocks().get(&key(1)).unwrap().is_some());
     store.checkpoint(|| changes(50, vec![row(1, b"after".to_vec())])).await.unwrap();
     drop(store);
     let store = ready(dir.path());
-    assert_eq!(content(&store).await.0[&1u32.to_be_bytes().to_vec()], b"after");
+    let found = content(&store).await;
+    assert_eq!(found.0[&1u32.to_be_bytes().to_vec()], b"after");
+    assert_eq!(found.1, known.1);
     drop(store);
 
     // A crash between the two renames: the old one counts.
-    std::fs::rename(dir.path().join("state"), dir.path().join("state.old")).unwrap();
-    std::fs::create_dir(dir.path().join("state.fresh")).unwrap();
-    let store = ready(dir.path());
-    assert_eq!(content(&store).await.2, applied(50));
-    assert!(!dir.path().join("state.fresh").exists());
+    for database in ["state", "blocks"] {
+        let path = |word: &str| dir.path().join(format!("{database}{word}"));
+        std::fs::rename(path(""), path(".old")).unwrap();
+        std::fs::create_dir(path(".fresh")).unwrap();
+        assert_eq!(content(&ready(dir.path())).await, found);
+        assert!(!path(".fresh").exists());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

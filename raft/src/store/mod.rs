@@ -8,6 +8,7 @@
 mod block_cache;
 mod blocks;
 mod checkpoint;
+mod compaction;
 mod database;
 mod disk;
 #[cfg(test)]

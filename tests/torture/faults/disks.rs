@@ -126,7 +126,8 @@ pub(super) async fn damaged_log(plane: &mut Plane, place: usize, rng: &mut StdRn
 pub(super) async fn damaged_state(plane: &mut Plane, place: usize, rng: &mut StdRng) -> Result<(), String> {
     plane.disturb(place);
     plane.peers[place].kill();
-    let files = files(&plane.peers[place].data.join("state"));
+    let data = &plane.peers[place].data;
+    let files = [files(&data.join("state")), files(&data.join("blocks"))].concat();
     let file = files.choose(rng).ok_or("there is no database")?;
     let what = match rng.random_range(0..3) {
         0 => flip(file, rng).map(|()| "a bit was flipped")?,

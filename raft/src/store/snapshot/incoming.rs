@@ -322,7 +322,7 @@ impl Inner {
             return Err(Error::Refused("the snapshot is not complete".to_string()));
         }
         self.file.sync().map_err(failed)?;
-        self.database.run_blocking(|worker| worker.sync())?;
+        self.database.run_blocking(|worker| worker.sync_blocks())?;
         let pin =
             self.pin.take().ok_or_else(|| Error::Refused("the snapshot was finished before".to_string()))?;
         Ok(Received {

@@ -111,8 +111,8 @@ pub(in crate::store) fn switch(
     generation: u32,
 ) -> Result<(), Error> {
     let manifest = handle.manifest();
-    worker.rows.switch(generation, manifest.parts, manifest.applied.clone())?;
-    worker.sync()?;
+    worker.rows.switch(generation, manifest.parts, manifest.applied.clone(), worker.puts)?;
+    worker.sync_rows()?;
     let mut unnamed = Vec::new();
     {
         let mut named = listed(handle).peekable();
