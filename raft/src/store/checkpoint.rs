@@ -446,6 +446,11 @@ pub(super) fn golden(applied: &Applied) -> Vec<crate::golden::Entry> {
             Ok(sealed(&read))
         }),
         crate::golden::raw("checkpoint-key", RECORD_KEY.to_vec(), |bytes| Ok(bytes.to_vec())),
+        crate::golden::raw("checkpoint-puts", [PUTS_KEY, &stored_puts(300)].concat(), |bytes| {
+            let (key, value) = bytes.split_at(PUTS_KEY.len());
+            let read = read_puts(value).map_err(|error| error.to_string())?;
+            Ok([key, &stored_puts(read)].concat())
+        }),
         crate::golden::raw("stored-part", [key, value].concat(), move |bytes| {
             let (key, value) = bytes.split_at(len);
             let read = Part::read(key, value).map_err(|error| error.to_string())?;
