@@ -1,3 +1,5 @@
+import type { Kind } from "../api/kinds";
+
 /** What a form needs to know of a field, from the schemas by which the API describes itself. */
 
 export interface Schema {
@@ -234,8 +236,8 @@ export function isOffered(field: Field, object: Record<string, unknown>): boolea
 }
 
 /** Which kind of object a field names, so that those there are can be offered. */
-export function refersTo(name: string): string | null {
-  const kinds: Record<string, string> = {
+export function refersTo(name: string): Kind | null {
+  const kinds: Record<string, Kind> = {
     cluster: "cluster",
     clusters: "cluster",
     node: "node",

@@ -2,7 +2,8 @@ import { Autocomplete, PasswordInput, TagsInput, Textarea, TextInput } from "@ma
 import { usePrefs } from "../../app/prefs";
 import { refersTo } from "../../lib/schema";
 import { inputMoment, inputText } from "../../lib/time";
-import { MONO, type Part, useField, useNames } from "./field";
+import { useNames } from "../useNames";
+import { MONO, type Part, useField } from "./field";
 
 /** One text: words, a moment, a password, the name of an object, or many lines. */
 export function Text(part: Part) {

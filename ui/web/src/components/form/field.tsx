@@ -1,6 +1,3 @@
-import { useQuery } from "@tanstack/react-query";
-import type { Kind } from "../../api/kinds";
-import { objects } from "../../api/queries";
 import { type Path, toPointer, valueAt, withValue } from "../../lib/pointer";
 import { type Field, title } from "../../lib/schema";
 import { Words } from "../parts";
@@ -20,12 +17,6 @@ export interface Part {
   path: Path;
   state: FormState;
   label?: string;
-}
-
-/** Names that there are, of the kind that a field refers to. */
-export function useNames(kind: string | null): string[] {
-  const query = useQuery({ ...objects((kind ?? "cluster") as Kind), enabled: kind !== null });
-  return kind === null ? [] : (query.data ?? []).map((one) => one.name);
 }
 
 /** The value of a field, how it is changed, and what an input of Mantine takes of it. */

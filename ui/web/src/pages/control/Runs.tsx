@@ -2,14 +2,15 @@ import { Button } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 import type { Schemas } from "../../api/client";
-import { objects, runs } from "../../api/queries";
+import { runs } from "../../api/queries";
 import { useMay } from "../../api/session";
 import { Icon } from "../../components/Icon";
 import { type Column, Table } from "../../components/Lists";
 import { Badge, Empty, Head, Loaded, When } from "../../components/parts";
+import { useNames } from "../../components/useNames";
 import { useFilter } from "../../components/useQueryString";
 import { causeText, stepText, tasksOf } from "../../lib/runs";
-import { FilterSelect, Filters, ShowMore, useMore } from "./filters";
+import { Filters, ShowMore, useMore } from "./filters";
 import { Took } from "./Took";
 
 export type Run = Schemas["Run"];
@@ -19,9 +20,9 @@ const RUN_STATES = ["running", "succeeded", "failed", "cancelled"];
 export function Runs() {
   const { filter, set } = useFilter(["state", "cluster", "node", "trigger"]);
   const query = useQuery(runs(filter, 100));
-  const clusters = useQuery(objects("cluster")).data ?? [];
-  const nodes = useQuery(objects("node")).data ?? [];
-  const triggers = useQuery(objects("trigger")).data ?? [];
+  const clusters = useNames("cluster");
+  const nodes = useNames("node");
+  const triggers = useNames("trigger");
   const more = useMore<Run>("/api/v1/runs", filter, query.data?.next);
   const mayRun = useMay("operator");
   return (
@@ -41,32 +42,11 @@ export function Runs() {
           </>
         }
       />
-      <Filters>
-        <FilterSelect
-          label="State"
-          data={RUN_STATES}
-          value={filter["state"]}
-          onChange={(value) => set("state", value)}
-        />
-        <FilterSelect
-          label="Cluster"
-          data={clusters.map((one) => one.name)}
-          value={filter["cluster"]}
-          onChange={(value) => set("cluster", value)}
-        />
-        <FilterSelect
-          label="Node"
-          data={nodes.map((one) => one.name)}
-          value={filter["node"]}
-          onChange={(value) => set("node", value)}
-        />
-        <FilterSelect
-          label="Trigger"
-          data={triggers.map((one) => one.name)}
-          value={filter["trigger"]}
-          onChange={(value) => set("trigger", value)}
-        />
-      </Filters>
+      <Filters
+        filter={filter}
+        set={set}
+        choices={{ state: RUN_STATES, cluster: clusters, node: nodes, trigger: triggers }}
+      />
       <Loaded query={query} lines={8}>
         {({ items }) =>
           items.length === 0 ? (

@@ -1,11 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
-import { objects, peers, tasks } from "../../api/queries";
+import { peers, tasks } from "../../api/queries";
 import { Table } from "../../components/Lists";
 import { Badge, Empty, Head, Loaded, When } from "../../components/parts";
+import { useNames } from "../../components/useNames";
 import { useFilter } from "../../components/useQueryString";
 import { doneText } from "../../lib/runs";
-import { FilterSelect, Filters, ShowMore, useMore } from "./filters";
+import { Filters, ShowMore, useMore } from "./filters";
 import type { Task } from "./TaskTerminal";
 import { Took } from "./Took";
 
@@ -14,39 +15,23 @@ const TASK_STATES = ["queued", "assigned", "running", "succeeded", "failed", "ti
 export function Tasks() {
   const { filter, set } = useFilter(["state", "node", "peer", "action", "run"]);
   const query = useQuery(tasks(filter, 100));
-  const nodes = useQuery(objects("node")).data ?? [];
-  const actions = useQuery(objects("action")).data ?? [];
+  const nodes = useNames("node");
+  const actions = useNames("action");
   const all = useQuery(peers).data ?? [];
   const more = useMore<Task>("/api/v1/tasks", filter, query.data?.next);
   return (
     <>
       <Head title="Tasks" crumbs={[{ to: "/runs", text: "Runs" }]} />
-      <Filters>
-        <FilterSelect
-          label="State"
-          data={TASK_STATES}
-          value={filter["state"]}
-          onChange={(value) => set("state", value)}
-        />
-        <FilterSelect
-          label="Node"
-          data={nodes.map((one) => one.name)}
-          value={filter["node"]}
-          onChange={(value) => set("node", value)}
-        />
-        <FilterSelect
-          label="Action"
-          data={actions.map((one) => one.name)}
-          value={filter["action"]}
-          onChange={(value) => set("action", value)}
-        />
-        <FilterSelect
-          label="Peer"
-          data={all.map((one) => ({ value: String(one.id), label: one.name }))}
-          value={filter["peer"]}
-          onChange={(value) => set("peer", value)}
-        />
-      </Filters>
+      <Filters
+        filter={filter}
+        set={set}
+        choices={{
+          state: TASK_STATES,
+          node: nodes,
+          action: actions,
+          peer: all.map((one) => ({ value: String(one.id), label: one.name })),
+        }}
+      />
       <Loaded query={query} lines={8}>
         {({ items }) =>
           items.length === 0 ? (

@@ -2,6 +2,7 @@ import { Button, Select } from "@mantine/core";
 import { useEffect, useState } from "react";
 import { page } from "../../api/queries";
 import { sayProblem } from "../../app/toast";
+import { title } from "../../lib/schema";
 
 /** The rest of a list, a page at a time. */
 export function useMore<T>(path: string, filter: Record<string, string | undefined>, next: string | null | undefined) {
@@ -35,32 +36,34 @@ export function ShowMore({ more }: { more: { hasMore: boolean; load: () => Promi
   );
 }
 
-export function Filters({ children }: { children: React.ReactNode }) {
-  return <div className="bar">{children}</div>;
-}
+type Choices = string[] | { value: string; label: string }[];
 
-export function FilterSelect({
-  label,
-  data,
-  value,
-  onChange,
+/** A picker for each part of a filter, in the order of `choices`. */
+export function Filters({
+  filter,
+  set,
+  choices,
 }: {
-  label: string;
-  data: string[] | { value: string; label: string }[];
-  value: string | undefined;
-  onChange: (value: string | null) => void;
+  filter: Record<string, string | undefined>;
+  set: (name: string, value: string | null) => void;
+  choices: Record<string, Choices>;
 }) {
   return (
-    <Select
-      size="xs"
-      w={150}
-      aria-label={label}
-      placeholder={label}
-      clearable
-      searchable
-      data={data}
-      value={value ?? null}
-      onChange={onChange}
-    />
+    <div className="bar">
+      {Object.entries(choices).map(([name, data]) => (
+        <Select
+          key={name}
+          size="xs"
+          w={150}
+          aria-label={title(name)}
+          placeholder={title(name)}
+          clearable
+          searchable
+          data={data}
+          value={filter[name] ?? null}
+          onChange={(value) => set(name, value)}
+        />
+      ))}
+    </div>
   );
 }
