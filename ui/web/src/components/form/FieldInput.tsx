@@ -103,7 +103,7 @@ function Variants(part: Part) {
     }
   };
   return (
-    <div className="stack" style={{ gap: 6 }}>
+    <div className="stack">
       <Select
         {...common}
         error={chosen === "text" || inner ? undefined : common.error}
