@@ -84,7 +84,7 @@ export function Graph(props: GraphProps) {
       width: target.clientWidth,
       height,
       ms: 1e-3,
-      padding: [isMarked ? 22 : 10, 6, 0, 0],
+      padding: [isMarked ? 22 : 10, 14, 0, 0],
       legend: { show: false },
       focus: { alpha: 0.35 },
       cursor: {
