@@ -166,7 +166,8 @@ impl Nemesis {
         let ids: Vec<u64> = world.hosts.keys().copied().collect();
         for id in ids {
             self.undo(world, Undo::Calm(id));
-            if world.hosts[&id].process.as_ref().is_some_and(|process| process.has_failed()) {
+            let process = world.hosts[&id].process.as_ref();
+            if process.is_some_and(|process| process.has_failed() || process.is_ending()) {
                 world.kill(id, false);
             }
             world.start(id);

@@ -201,6 +201,11 @@ impl Process {
         is_over || self.fatal.reason().is_some() || self.refused.lock().is_some()
     }
 
+    /// Whether it was asked to end. Where it stands still it may take long.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.inside.get().is_some_and(|inside| inside.stops.stop.is_cancelled())
+    }
+
     /// Asks it to end in order; then it [has failed](Process::has_failed) as others do.
     pub(crate) fn shut_down(&self) {
         let Some(inside) = self.inside.get() else { return };
