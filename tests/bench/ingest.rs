@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -12,9 +12,8 @@ use crate::Asked;
 use crate::fleet_data::{HOST, Source};
 use crate::http::Http1;
 use crate::plane::Plane;
-use crate::process::{Usage, disk_bytes, load_average};
+use crate::process::{Usage, disk_bytes, load_average, settle};
 use crate::table::{Table, quantile};
-use crate::wait::until;
 
 const HOSTS: usize = 500;
 const OLD_HOSTS: usize = 50;
@@ -23,8 +22,6 @@ const SAMPLES_A_REQUEST: usize = 2000;
 const CONNECTIONS: usize = 2;
 const HOUR_MS: i64 = 3_600_000;
 const QUERIES: usize = 30;
-/// How long the peers may take to seal heads and to write a checkpoint.
-const SETTLED_MAX: Duration = Duration::from_secs(180);
 
 /// Requests of a piece of time, ready to be sent, and how many samples they hold.
 struct Piece {
@@ -158,7 +155,7 @@ pub(crate) async fn measure(asked: &Asked, table: &mut Table) {
     );
     table.at_most("I", "memory of a peer at 10,000 series, after ingest", &[usage.rss_mb / 3.0], "MB", 60.0);
 
-    settle(&plane, &pids).await;
+    settle(&pids).await;
     queries(&plane, &addr, begin, hours, &pids, table).await;
     let of = |part: &str| -> Vec<f64> {
         plane.peers.iter().map(|peer| disk_bytes(&peer.data.join(part)) as f64 / total as f64).collect()
@@ -231,20 +228,4 @@ async fn queries(plane: &Plane, addr: &str, begin: i64, hours: i64, pids: &[u32]
         })
         .collect();
     ask("of 1,000 series", &many, (hours * 60 - 2) as usize, table, Some(12.0)).await;
-}
-
-/// Waits until the peers have nothing more to do: a few seconds without work to speak of, after a checkpoint's time.
-async fn settle(plane: &Plane, pids: &[u32]) {
-    tokio::time::sleep(Duration::from_secs(40)).await;
-    let last = std::cell::Cell::new(f64::INFINITY);
-    let began = Instant::now();
-    until("the peers to settle", SETTLED_MAX * 2, || async {
-        let before = Usage::of(pids);
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        last.set(Usage::of(pids).since(before).cpu);
-        // Heartbeats and ticks of three peers stay below this.
-        if last.get() < 1.0 || began.elapsed() > SETTLED_MAX { Ok(()) } else { Err(last.get()) }
-    })
-    .await;
-    assert!(plane.peers.len() == 3);
 }

@@ -1,6 +1,9 @@
 //! What processes have used, as the system counts it.
 
 use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::wait::until;
 
 /// In what Linux shows to programs, whatever its own clock.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -65,4 +68,22 @@ pub(crate) fn disk_bytes(path: &std::path::Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
+}
+
+/// How long peers may take to seal heads, to write a checkpoint and to copy their files.
+const SETTLED_MAX: Duration = Duration::from_secs(180);
+
+/// Waits until peers have nothing more to do: a few seconds without work to speak of, after a checkpoint's time.
+pub(crate) async fn settle(pids: &[u32]) {
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    let last = std::cell::Cell::new(f64::INFINITY);
+    let began = Instant::now();
+    until("the peers to settle", SETTLED_MAX * 2, || async {
+        let before = Usage::of(pids);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        last.set(Usage::of(pids).since(before).cpu);
+        // Heartbeats and ticks of three peers stay below this.
+        if last.get() < 1.0 || began.elapsed() > SETTLED_MAX { Ok(()) } else { Err(last.get()) }
+    })
+    .await;
 }

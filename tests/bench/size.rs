@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::Asked;
 use crate::http::Http2;
 use crate::plane::Plane;
-use crate::process::{Usage, load_average};
+use crate::process::{Usage, load_average, settle};
 use crate::table::Table;
 
 const ENTRIES: usize = 1_000_000;
@@ -45,6 +45,8 @@ async fn snapshot(table: &mut Table) {
         writer.await.unwrap();
     }
     let pids: Vec<u32> = plane.peers.iter().filter_map(|peer| peer.pid()).collect();
+    // What was written is still being put in order.
+    settle(&pids).await;
     let (before, began) = (Usage::of(&pids), Instant::now());
     plane.join().await;
     let seconds = began.elapsed().as_secs_f64();
