@@ -3,7 +3,7 @@
 //! In one tree, so that one batch writes both: `m` + id holds what is known of a block; `b` + id + part u8 its bytes,
 //! in parts as small as those of rows, the first with `parts u8 | crc32 u32` before it; `puts` holds how often some were put.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Error;
-use super::block_cache::BlockCache;
-use super::checkpoint::{COPY_BYTES, PART_BYTES_MAX};
+use super::checkpoint::{COPY_BYTES, PART_BYTES_MAX, read_puts, stored_puts};
+use super::compaction;
 use super::database::Database;
 use super::volume::{self, Batch, Tree, Volume};
 use crate::series::{self, BLOCK_BYTES_MAX, Block, BlockId, BlockMeta, BlockSource};
@@ -282,7 +282,7 @@ fn meta_key(key: &BlockKey) -> [u8; 1 + BlockKey::BYTES] {
     out
 }
 
-fn part_key(key: &BlockKey, part: u8) -> [u8; 2 + BlockKey::BYTES] {
+pub(super) fn part_key(key: &BlockKey, part: u8) -> [u8; 2 + BlockKey::BYTES] {
     let mut out = [b'b'; 2 + BlockKey::BYTES];
     out[1..1 + BlockKey::BYTES].copy_from_slice(&key.0);
     out[1 + BlockKey::BYTES] = part;
@@ -309,7 +309,7 @@ fn get(tree: &dyn Tree, key: &BlockKey) -> Result<Option<Arc<[u8]>>, Error> {
 }
 
 /// Has a block's parts removed with the batch.
-fn remove(tree: &dyn Tree, key: &BlockKey, batch: &mut Batch) -> Result<(), Error> {
+pub(super) fn remove(tree: &dyn Tree, key: &BlockKey, batch: &mut Batch) -> Result<(), Error> {
     batch.remove(&meta_key(key));
     let mut prefix = [b'b'; 1 + BlockKey::BYTES];
     prefix[1..].copy_from_slice(&key.0);
@@ -360,7 +360,7 @@ pub(super) fn put_unsynced(worker: &mut super::database::Worker, blocks: &[NewBl
         batch.insert(&meta_key(&info.key), meta);
         worker.deletions.cancel(&info.key);
     }
-    batch.insert(PUTS_KEY, &(worker.puts + 1).to_be_bytes());
+    batch.insert(PUTS_KEY, &stored_puts(worker.puts + 1));
     worker.apply_blocks(batch)?;
     worker.puts += 1;
     blocks.iter().for_each(|block| worker.cached.remove(&block.info.key));
@@ -399,12 +399,7 @@ pub(super) fn live_bytes(tree: &dyn Tree, moved: impl Fn()) -> Result<u64, Error
 
 /// How often blocks were put. The number is stored with each put, so a database that has lost its end is known by it.
 pub(super) fn puts(tree: &dyn Tree) -> Result<u64, Error> {
-    tree.get(PUTS_KEY)?.map_or(Ok(0), |value| {
-        let bytes = value.as_ref().try_into();
-        bytes
-            .map(u64::from_be_bytes)
-            .map_err(|_| Error::corrupt("the number of puts", "it is not 8 bytes long"))
-    })
+    tree.get(PUTS_KEY)?.map_or(Ok(0), |value| read_puts(&value))
 }
 
 /// Copies all of them to a database, and syncs it.
@@ -429,118 +424,14 @@ pub(super) fn copy(from: &dyn Tree, to: &dyn volume::Database, moved: impl Fn())
 /// Begins the database of blocks with those that an older version has put beside the rows. What it leaves there is garbage of
 /// the rows' file.
 pub(super) fn move_out(rows: &dyn volume::Database, volume: &dyn Volume, dir: &Path) -> Result<(), Error> {
-    let fresh = dir.with_extension("fresh");
-    copy(&*rows.tree("blocks")?, &*volume.database(&fresh, COPY_BYTES as u64)?, || {})?;
-    volume.rename(&fresh, dir)
-}
-
-/// Blocks to be deleted, with when that was asked.
-#[derive(Default)]
-pub(super) struct Deletions {
-    by_key: BTreeMap<BlockKey, u64>,
-    by_moment: BTreeSet<(u64, BlockKey)>,
-}
-
-impl Deletions {
-    pub(super) fn add(&mut self, keys: impl IntoIterator<Item = BlockKey>, pins: &Pins) {
-        let moment = pins.moment();
-        for key in keys {
-            self.cancel(&key);
-            self.by_key.insert(key, moment);
-            self.by_moment.insert((moment, key));
-        }
-    }
-
-    /// The block is wanted after all.
-    pub(super) fn cancel(&mut self, key: &BlockKey) {
-        if let Some(moment) = self.by_key.remove(key) {
-            self.by_moment.remove(&(moment, *key));
-        }
-    }
-
-    pub(super) fn contains(&self, key: &BlockKey) -> bool {
-        self.by_key.contains_key(key)
-    }
-
-    pub(super) fn has_ready(&self, pins: &Pins) -> bool {
-        self.by_moment.first().is_some_and(|(moment, _)| *moment < pins.oldest())
-    }
-
-    pub(super) fn sweep(
-        &mut self,
-        tree: &dyn Tree,
-        cached: &BlockCache,
-        pins: &Pins,
-        keys_max: usize,
-    ) -> Result<(), Error> {
-        let oldest = pins.oldest();
-        let (mut batch, mut deleted) = (Batch::default(), Vec::new());
-        for _ in 0..keys_max {
-            match self.by_moment.first() {
-                Some((moment, key)) if *moment < oldest => {
-                    let key = *key;
-                    remove(tree, &key, &mut batch)?;
-                    deleted.push(key);
-                    self.cancel(&key);
-                }
-                _ => break,
-            }
-        }
-        tree.apply(batch)?;
-        deleted.iter().for_each(|key| cached.remove(key));
-        Ok(())
-    }
-}
-
-/// Moments from which on nothing may be deleted: those at which a snapshot that is still in use was begun. So a
-/// snapshot keeps all blocks it names without listing them here.
-#[derive(Default)]
-pub(super) struct Pins {
-    state: Mutex<PinState>,
-}
-
-#[derive(Default)]
-struct PinState {
-    next: u64,
-    live: BTreeSet<u64>,
-}
-
-/// Keeps what is stored now until it is dropped.
-pub(super) struct Pin {
-    pins: Arc<Pins>,
-    moment: u64,
-}
-
-impl Pins {
-    fn moment(&self) -> u64 {
-        let mut state = self.state.lock();
-        state.next += 1;
-        state.next - 1
-    }
-
-    fn oldest(&self) -> u64 {
-        self.state.lock().live.first().copied().unwrap_or(u64::MAX)
-    }
-
-    /// Pins what is stored now.
-    pub(super) fn pin(self: &Arc<Self>) -> Pin {
-        let moment = self.moment();
-        self.state.lock().live.insert(moment);
-        Pin { pins: Arc::clone(self), moment }
-    }
-}
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        self.pins.state.lock().live.remove(&self.moment);
-    }
+    copy(&*rows.tree("blocks")?, &*compaction::begin_fresh(volume, dir)?, || {})?;
+    volume.rename(&compaction::fresh_dir(dir), dir)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::store::volume::{System, Volume};
 
     fn key(n: u8) -> BlockKey {
         BlockKey([n; 11])
@@ -556,31 +447,5 @@ mod tests {
             encoded[18..],
             [2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 7]
         );
-    }
-
-    #[test]
-    fn what_a_pin_came_before_is_not_deleted() {
-        let pins = Arc::new(Pins::default());
-        let mut deletions = Deletions::default();
-        deletions.add([key(1)], &pins);
-        let pin = pins.pin();
-        deletions.add([key(2), key(3)], &pins);
-        let dir = tempfile::tempdir().unwrap();
-        let db = System.database(dir.path(), 1 << 20).unwrap();
-        let tree = db.tree("blocks").unwrap();
-        for n in 1..4 {
-            tree.put(&part_key(&key(n), 0), b"");
-        }
-        let left = || tree.keys().iter().map(|key| key[1]).collect::<Vec<_>>();
-        assert!(deletions.has_ready(&pins));
-        deletions.sweep(&*tree, &BlockCache::new(0), &pins, 10).unwrap();
-        assert_eq!(left(), [2, 3]);
-        assert!(!deletions.has_ready(&pins));
-        // Stored again: no longer to be deleted.
-        deletions.cancel(&key(2));
-        drop(pin);
-        assert!(deletions.has_ready(&pins));
-        deletions.sweep(&*tree, &BlockCache::new(0), &pins, 10).unwrap();
-        assert_eq!(left(), [2]);
     }
 }

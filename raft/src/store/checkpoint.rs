@@ -64,7 +64,8 @@ fn corrupt(detail: impl Into<String>) -> Error {
     Error::corrupt("the checkpoint", detail)
 }
 
-fn stored_puts(puts: u64) -> [u8; 12] {
+/// How often blocks were put, with a checksum before it: as it lies with the rows and with the blocks.
+pub(super) fn stored_puts(puts: u64) -> [u8; 12] {
     let mut out = [0; 12];
     out[4..].copy_from_slice(&puts.to_be_bytes());
     let crc = crc32fast::hash(&out[4..]);
@@ -72,7 +73,7 @@ fn stored_puts(puts: u64) -> [u8; 12] {
     out
 }
 
-fn read_puts(value: &[u8]) -> Result<u64, Error> {
+pub(super) fn read_puts(value: &[u8]) -> Result<u64, Error> {
     let puts = value.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
     if value == stored_puts(puts) {
         Ok(puts)
@@ -483,6 +484,9 @@ pub(crate) fn fuzz_rows(data: &[u8]) {
     }
     crate::fuzz::stable::<Record>(value);
     let _ = codec::decode::<Record>(FormatKind::Checkpoint, SCHEMA, value);
+    if let Ok(puts) = read_puts(value) {
+        assert_eq!(stored_puts(puts), value);
+    }
     let whole: Vec<u8> = parts(key, value).unwrap().flat_map(|part| part.bytes.to_vec()).collect();
     assert_eq!(whole, value);
 }

@@ -84,9 +84,7 @@ impl Compacted {
 
     /// A new database beside this one. Once it is filled, synced and closed, [`Compacted::replace`] makes it this one.
     pub(super) fn begin_copy(&self) -> Result<Arc<dyn Database>, Error> {
-        let fresh = self.beside("fresh");
-        self.volume.remove_dir(&fresh)?;
-        self.volume.database(&fresh, COPY_CACHE_BYTES)
+        begin_fresh(&*self.volume, &self.dir)
     }
 
     /// Puts the copy in this one's place. `let_go` takes the trees of an empty database in place of this one's, so that
@@ -98,14 +96,14 @@ impl Compacted {
         &mut self,
         let_go: impl FnOnce(&dyn Database) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let [fresh, old, closed] = ["fresh", "old", "closed"].map(|word| self.beside(word));
+        let [old, closed] = ["old", "closed"].map(|word| self.beside(word));
         self.db.sync()?;
         self.volume.remove_dir(&closed)?;
         let empty = self.volume.database(&closed, 1 << 20)?;
         let_go(&*empty)?;
         self.db = empty;
         self.volume.rename(&self.dir, &old)?;
-        self.volume.rename(&fresh, &self.dir)?;
+        self.volume.rename(&fresh_dir(&self.dir), &self.dir)?;
         self.db = self.volume.database(&self.dir, self.cache_bytes)?;
         Ok(())
     }
@@ -119,6 +117,18 @@ impl Compacted {
     fn beside(&self, word: &str) -> PathBuf {
         self.dir.with_extension(word)
     }
+}
+
+/// Where what is to be a directory's content is written first.
+pub(super) fn fresh_dir(dir: &Path) -> PathBuf {
+    dir.with_extension("fresh")
+}
+
+/// A new database, to be filled, synced, closed and renamed to `dir`.
+pub(super) fn begin_fresh(volume: &dyn Volume, dir: &Path) -> Result<Arc<dyn Database>, Error> {
+    let fresh = fresh_dir(dir);
+    volume.remove_dir(&fresh)?;
+    volume.database(&fresh, COPY_CACHE_BYTES)
 }
 
 /// Puts right what a crash during [`Compacted::replace`] left: before the second rename the old directory counts, after

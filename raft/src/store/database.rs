@@ -11,9 +11,10 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::block_cache::BlockCache;
-use super::blocks::{self, Deletions, Pins};
+use super::blocks;
 use super::checkpoint::Rows;
 use super::compaction::{Compacted, Garbage};
+use super::deletions::{Deletions, Pins};
 use super::volume::{Batch, Jobs, Tree, Volume};
 use super::{Error, Fatal, StoreConfig};
 

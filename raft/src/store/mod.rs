@@ -10,6 +10,7 @@ mod blocks;
 mod checkpoint;
 mod compaction;
 mod database;
+mod deletions;
 mod disk;
 #[cfg(test)]
 mod disk_test;

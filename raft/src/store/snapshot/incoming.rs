@@ -7,8 +7,9 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::SnapshotHandle;
 use super::manifest::{Manifest, Section, SectionKind, read_infos};
-use crate::store::blocks::{self, BlockInfo, Blocks, NewBlock, Pin};
+use crate::store::blocks::{self, BlockInfo, Blocks, NewBlock};
 use crate::store::database::Database;
+use crate::store::deletions::Pin;
 use crate::store::volume::{File, Mode, Volume};
 use crate::store::{BlockKey, Error};
 

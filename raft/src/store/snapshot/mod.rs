@@ -31,7 +31,8 @@ pub(crate) use manifest::fuzz_sections;
 pub(super) use manifest::golden;
 pub use manifest::{Manifest, Section, SectionKind};
 
-use super::blocks::{Blocks, Pin, Pins};
+use super::blocks::Blocks;
+use super::deletions::{Pin, Pins};
 use super::volume::{File, Mode, Volume};
 use super::{BlockKey, Error};
 
