@@ -279,6 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn bulk_waits_for_the_storage_before_everything_does() {
+        let config = UpkeepConfig::default();
+        for (mebibytes, bulk_waits, all_wait) in
+            [(16, false, false), (23, false, false), (24, true, false), (47, true, false), (48, true, true)]
+        {
+            let since = Since { entries: 5, bytes: mebibytes << 20 };
+            assert_eq!(config.is_storage_behind(&since), bulk_waits, "{mebibytes} MiB");
+            assert_eq!(config.must_wait_for_storage(&since), all_wait, "{mebibytes} MiB");
+        }
+    }
+
+    #[test]
     fn ours_is_a_valid_raft_config() {
         assert!(raft_config().validate().is_ok());
     }
