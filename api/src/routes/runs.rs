@@ -199,7 +199,7 @@ async fn list_tasks(request: Request) -> Answer {
     reply::ok(&List { items: page.found, next: page.next.map(|id| id.to_string()) })
 }
 
-/// A task with the name of its action.
+/// A task with what its step does.
 pub(crate) fn show(state: &State, task: &model::Task) -> Task {
     let step = state.run(task.run).and_then(|run| run.steps.get(task.step as usize));
     Task::new(task, step)

@@ -1,6 +1,6 @@
-import type { Kind } from "../api/kinds";
-
 /** What a form needs to know of a field, from the schemas by which the API describes itself. */
+
+import type { Kind } from "../api/kinds";
 
 export interface Schema {
   $ref?: string;

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { useEffect, useMemo } from "react";
+import { useEffect, useMemo, useRef } from "react";
 import type { Schemas } from "../../api/client";
 import { events, objects, samples, triggerState } from "../../api/queries";
 import { Graph } from "../../components/Graph";
@@ -43,11 +43,14 @@ export function TriggerGraph({
   // What it fired at is to be seen as soon as it fires.
   const state = useQuery(triggerState(trigger.name)).data?.state;
   const { refetch } = query;
+  const known = useRef(state);
   // biome-ignore lint/correctness/useExhaustiveDependencies: read again when it changes
   useEffect(() => {
-    if (range.to === "now") {
+    // The first state that is heard of is no change.
+    if (known.current !== undefined && range.to === "now") {
       void refetch();
     }
+    known.current = state;
   }, [state]);
   const shown = useMemo(() => {
     const sorted = [...(query.data?.series ?? [])].sort((a, b) =>
